@@ -1,0 +1,212 @@
+"""Finds the files below a folder: links followed once, hidden and ignored ones left out (pathspec)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rag.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A regular file, or a link to one."""
+
+    path: Path  # to open it by
+    relpath: str  # below the root, with '/', always valid Unicode: an undecodable byte is shown as '\\xff'
+    size: int  # bytes
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file or folder that is there but cannot be looked at."""
+
+    path: Path
+    relpath: str
+    reason: str  # for people, without the path
+
+
+class _Folder(NamedTuple):
+    path: str
+    relpath: str  # '' for the root, else ends in '/'
+    rules: tuple[_Rules, ...]  # from the outermost folder inwards
+    above: frozenset[tuple[int, int]]  # (device, inode) of this folder and those it was reached through
+
+
+class _Rules(NamedTuple):
+    relpath: str  # of the folder whose rules they are
+    spec: GitIgnoreSpec
+
+
+def find_files(
+    path: str | os.PathLike[str], *, exclude: Sequence[str] = (), gitignore: bool = False
+) -> Iterator[FoundFile | Unreadable]:
+    """The files below a folder, sorted by name within each, or the one file that `path` is.
+
+    Left out: hidden files and folders (unless `path` itself is one), what a `.ragignore` file in any folder says,
+    pipes, sockets and devices. A folder that is reached twice through links is read once.
+
+    Args:
+        path: a folder or a file; if it is not there, that is what is found.
+        exclude: patterns in gitignore syntax, relative to `path`; they go before all ignore files.
+        gitignore: heed `.gitignore` files as well.
+
+    Raises:
+        UsageError: if a pattern of `exclude` has no meaning.
+    """
+    ignore_names = (".gitignore", ".ragignore") if gitignore else (".ragignore",)
+    try:
+        excluded = _Rules("", _spec(exclude)) if exclude else None
+    except ValueError as exc:
+        raise UsageError(f"exclude takes patterns as in a .gitignore file, not {list(exclude)!r}: {exc}") from exc
+    return _found(os.fspath(path), excluded, ignore_names)
+
+
+def _found(root: str, excluded: _Rules | None, ignore_names: Sequence[str]) -> Iterator[FoundFile | Unreadable]:
+    name = _shown(os.path.basename(os.path.abspath(root)))
+    try:
+        status = os.stat(root)
+    except OSError as exc:
+        yield Unreadable(Path(root), name, _reason(exc))
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        if stat.S_ISREG(status.st_mode):
+            yield FoundFile(Path(root), name, status.st_size, status.st_mtime_ns)
+        else:
+            yield Unreadable(Path(root), name, "is neither a file nor a folder")
+        return
+    walk = _Walk(excluded, ignore_names)
+    identity = (status.st_dev, status.st_ino)
+    walk.pending.append(_Folder(root, "", (), frozenset([identity])))
+    walk.seen.add(identity)
+    yield from walk.files()
+
+
+class _Walk:
+    """One walk below a root. Folders behind links come last, so that a file is found under its own name first."""
+
+    def __init__(self, excluded: _Rules | None, ignore_names: Sequence[str]) -> None:
+        self.pending: list[_Folder] = []
+        self.linked: list[_Folder] = []
+        self.seen: set[tuple[int, int]] = set()
+        self._excluded = excluded
+        self._ignore_names = ignore_names
+
+    def files(self) -> Iterator[FoundFile | Unreadable]:
+        while self.pending or self.linked:
+            if self.pending:
+                yield from self._read(self.pending.pop())
+                continue
+            folder = self.linked.pop(0)
+            yield from self._enter(folder, via_link=True)
+
+    def _enter(self, folder: _Folder, *, via_link: bool) -> Iterator[Unreadable]:
+        """Put a folder in line, unless it was read under another name."""
+        try:
+            status = os.stat(folder.path)
+        except OSError as exc:
+            yield Unreadable(Path(folder.path), folder.relpath.rstrip("/"), _reason(exc))
+            return
+        identity = (status.st_dev, status.st_ino)
+        if via_link and identity in folder.above:
+            yield Unreadable(
+                Path(folder.path), folder.relpath.rstrip("/"), "is a link that loops: it leads to a folder above"
+            )
+        elif identity not in self.seen:
+            self.seen.add(identity)
+            self.pending.append(folder._replace(above=folder.above | {identity}))
+
+    def _read(self, folder: _Folder) -> Iterator[FoundFile | Unreadable]:
+        """The files of one folder; its folders are put in line so that the first is read next."""
+        try:
+            with os.scandir(folder.path) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as exc:
+            yield Unreadable(Path(folder.path), folder.relpath.rstrip("/") or ".", _reason(exc))
+            return
+        names = {entry.name for entry in listed}
+        try:
+            rules = folder.rules + tuple(_read_rules(folder, [n for n in self._ignore_names if n in names]))
+        except (OSError, ValueError) as exc:
+            reason = f"is left out, as its ignore file cannot be read: {exc}"
+            yield Unreadable(Path(folder.path), folder.relpath.rstrip("/") or ".", reason)
+            return
+        folders = []
+        for entry in listed:
+            if entry.name.startswith("."):
+                continue
+            shown = _shown(entry.name)
+            relpath = folder.relpath + shown
+            try:
+                is_folder = entry.is_dir()
+                if self._is_ignored(relpath + "/" * is_folder, rules):
+                    continue
+                if shown != entry.name and shown in names:
+                    yield Unreadable(
+                        Path(entry.path), relpath, "is named as another file is once its bytes are written out"
+                    )
+                elif is_folder:
+                    child = _Folder(entry.path, relpath + "/", rules, folder.above)
+                    if entry.is_symlink():
+                        self.linked.append(child)
+                    else:
+                        folders.append(child)
+                else:
+                    status = entry.stat()
+                    if stat.S_ISREG(status.st_mode):
+                        yield FoundFile(Path(entry.path), relpath, status.st_size, status.st_mtime_ns)
+            except OSError as exc:
+                yield Unreadable(Path(entry.path), relpath, _reason(exc))
+        for child in reversed(folders):
+            yield from self._enter(child, via_link=False)
+
+    def _is_ignored(self, relpath: str, rules: tuple[_Rules, ...]) -> bool:
+        """What the innermost rules that know the path say of it, the caller's own before all."""
+        own = (self._excluded,) if self._excluded else ()
+        for above, spec in (*own, *reversed(rules)):
+            include = spec.check_file(relpath.removeprefix(above)).include
+            if include is not None:
+                return bool(include)
+        return False
+
+
+def _read_rules(folder: _Folder, names: Iterable[str]) -> Iterator[_Rules]:
+    for name in names:
+        with open(os.path.join(folder.path, name), encoding="utf-8-sig", errors="replace") as file:
+            yield _Rules(folder.relpath, _spec(file.read().splitlines()))
+
+
+def _spec(patterns: Iterable[str]) -> GitIgnoreSpec:
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(patterns)
+
+
+def _shown(name: str) -> str:
+    r"""A file name as valid Unicode: bytes that are no UTF-8 are written out, as '\xff'."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a pair, which Windows allows in names
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _reason(exc: OSError) -> str:
+    """Why the system refuses, in words for people."""
+    reasons: dict[type[OSError], str] = {
+        FileNotFoundError: "is not there, or is a link to what is not there",
+        PermissionError: "may not be read: permission denied",
+    }
+    words = (exc.strerror or str(exc)).lower()
+    if "too many levels of symbolic links" in words:
+        return "is a link that loops"
+    if "file name too long" in words:
+        return "has a path that is too long for the system"
+    return reasons.get(type(exc), f"cannot be read: {words}")
