@@ -1,0 +1,83 @@
+"""Footnote: ask your own documents; every sentence of the answer carries its footnote."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rag.chunking import Chunking
+    from rag.encoder import Encoder, load_encoder
+    from rag.errors import RagError
+    from rag.extractive import ExtractiveGenerator
+    from rag.generator import Draft, DraftSentence, Generator, Span
+    from rag.index import Index, IndexStatus, IngestReport, Progress
+    from rag.pipeline import Pipeline
+    from rag.retriever import Retriever
+    from rag.types import Answer, Chunk, Citation, Document, Hit, Place, Section, Sentence, ShortAnswer
+
+# The public names, resolved when first used: `import rag` loads neither NumPy nor FAISS.
+_HOME = {
+    "Answer": "rag.types",
+    "Chunk": "rag.types",
+    "Chunking": "rag.chunking",
+    "Citation": "rag.types",
+    "Document": "rag.types",
+    "Draft": "rag.generator",
+    "DraftSentence": "rag.generator",
+    "Encoder": "rag.encoder",
+    "ExtractiveGenerator": "rag.extractive",
+    "Generator": "rag.generator",
+    "Hit": "rag.types",
+    "Index": "rag.index",
+    "IndexStatus": "rag.index",
+    "IngestReport": "rag.index",
+    "Pipeline": "rag.pipeline",
+    "Place": "rag.types",
+    "Progress": "rag.index",
+    "RagError": "rag.errors",
+    "Retriever": "rag.retriever",
+    "Section": "rag.types",
+    "Sentence": "rag.types",
+    "ShortAnswer": "rag.types",
+    "Span": "rag.generator",
+    "load_encoder": "rag.encoder",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Answer",
+    "Chunk",
+    "Chunking",
+    "Citation",
+    "Document",
+    "Draft",
+    "DraftSentence",
+    "Encoder",
+    "ExtractiveGenerator",
+    "Generator",
+    "Hit",
+    "Index",
+    "IndexStatus",
+    "IngestReport",
+    "Pipeline",
+    "Place",
+    "Progress",
+    "RagError",
+    "Retriever",
+    "Section",
+    "Sentence",
+    "ShortAnswer",
+    "Span",
+    "load_encoder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'rag' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,33 @@
+"""Fuses two scored rankings into one; knows ids, scores and ranks, no models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Share of the dense side: the middle of the plateau on questions that nothing is reported on (docs/search.md).
+DEFAULT_WEIGHT = 0.5
+
+
+def fuse(
+    dense: Mapping[int, float], sparse: Mapping[int, float], *, ceiling: float, weight: float = DEFAULT_WEIGHT
+) -> dict[int, float]:
+    """Convex combination of the two sides' scores for one query.
+
+    Each side is divided by the highest score there can be: 1 for a cosine, and for BM25 the sum of the query's term
+    weights. Scaled by the best score that was found instead (min-max: Bruch, Gai and Ingber 2023,
+    doi:10.1145/3596512), one rare word that matches by chance would count as much as a passage that holds them all;
+    scaled so, BM25 speaks as loudly as it has words to speak of. Measured against both min-max and reciprocal rank
+    fusion in docs/search.md.
+
+    Args:
+        dense: cosine similarity by chunk id; may be empty.
+        sparse: BM25 score by chunk id, 0 or more, higher is better; may be empty.
+        ceiling: the highest BM25 score that the query allows, above 0 where `sparse` is not empty.
+        weight: share of the dense side, in [0, 1].
+
+    Returns:
+        A score in [0, 1] for every chunk of either side; one that a side lacks gets 0 from it.
+    """
+    near = {i: min(max(score, 0.0), 1.0) for i, score in dense.items()}
+    exact = {i: min(score / ceiling, 1.0) for i, score in sparse.items()}
+    return {i: weight * near.get(i, 0.0) + (1 - weight) * exact.get(i, 0.0) for i in near.keys() | exact.keys()}

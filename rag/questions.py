@@ -1,0 +1,44 @@
+"""What kind of thing a question asks for, and whether a sentence holds one that the question does not."""
+
+from __future__ import annotations
+
+import re
+
+# A sentence that begins so usually goes on from the one before it, and says less when it stands alone.
+CONTINUATION = re.compile(r"[a-z,;)]|(?i:it|they|he|she|this|these|those|such|its|their|however|also|and|but)\b")
+
+_KINDS = {
+    "number": re.compile(
+        r"\bhow (?:many|much|long|large|big|far|often|old|tall|high|deep|fast|small|wide)\b"
+        r"|\bwhat (?:number|percentage|share|fraction|proportion|size|score|accuracy|rate)\b",
+        re.IGNORECASE,
+    ),
+    "date": re.compile(r"\bwhen\b|\b(?:what|which) (?:year|date|day|month|decade|century)\b", re.IGNORECASE),
+    "name": re.compile(
+        r"\bwho(?:m|se)?\b|\bwhere\b|\bwhich (?:person|team|company|university|city|country|paper)\b", re.IGNORECASE
+    ),
+}
+_EXAMPLES = {
+    "number": re.compile(
+        r"\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty"
+        r"|hundred|thousand|million|billion|half|twice|double)\b",
+        re.IGNORECASE,
+    ),
+    "date": re.compile(
+        r"\b(?:1\d{3}|20\d{2})\b|\b\d{1,2}:\d\d\b"
+        r"|\b(?:January|February|March|April|May|June|July|August|September|October|November|December|century"
+        r"|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday)\b"
+    ),
+    "name": re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w'-]+"),  # a capital that does not begin a sentence
+}
+
+
+def expected_kind(question: str) -> str | None:
+    """'number', 'date' or 'name' where the question asks for one, else None."""
+    return next((kind for kind, pattern in _KINDS.items() if pattern.search(question)), None)
+
+
+def novel(kind: str, sentence: str, question: str) -> set[str]:
+    """What the sentence holds of that kind and the question does not, in lower case."""
+    asked = set(re.findall(r"[\w'-]+", question.casefold()))
+    return {match[0].casefold() for match in _EXAMPLES[kind].finditer(sentence)} - asked

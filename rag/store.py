@@ -1,0 +1,516 @@
+"""The SQLite side: documents, chunks, full text, embeddings, migrations (sqlite-utils).
+
+`Store` reads through the standard library alone, so that a query starts fast; `StoreWriter` writes through
+sqlite-utils. Both speak of rows and bytes; what they mean together is the business of `rag.index`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag.errors import IndexDamagedError, IndexMismatchError, LoadError
+from rag.types import Chunk, Document, JsonValue, Section
+from rag.words import stems
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+FORMAT_VERSION = 1  # of the schema; kept in SQLite's user_version
+_K1_PLUS_1 = 2.2  # FTS5 fixes k1 at 1.2
+_READER_CACHE_KB = 16_384
+_VARIABLES = 500  # per statement, well below SQLite's limit on every build
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """What is known of one file: enough to tell whether it has changed without reading it."""
+
+    id: int
+    relpath: str
+    size: int
+    mtime_ns: int
+    sha256: bytes | None
+    reason: str | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRow:
+    """One line of `rag list`."""
+
+    source: str
+    title: str | None
+    characters: int
+    n_chunks: int
+
+
+def embedding_key(space: str, encoded: str) -> bytes:
+    """The key of an embedding: equal only for the same string in the same encoder space."""
+    return hashlib.sha256(f"{space}\x00{encoded}".encode()).digest()
+
+
+def text_key(text: str) -> int:
+    """64 bits of the text's SHA-256, signed, as SQLite keeps integers."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
+
+
+class Store:
+    """Reads one `index.sqlite`. Not thread-safe: the owner serialises calls, or opens one for each thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing file.
+
+        Raises:
+            IndexDamagedError: it is not a whole index.
+            IndexMismatchError: a newer version of the format made it.
+        """
+        self.path = path
+        self._db = _connect(path)
+        try:
+            version = int(self._db.execute("pragma user_version").fetchone()[0])
+            tables = {row[0] for row in self._db.execute("select name from sqlite_master where type = 'table'")}
+        except sqlite3.DatabaseError as exc:
+            self._db.close()
+            raise IndexDamagedError(
+                f"{str(path)!r} is not a readable index ({exc}): delete its folder and ingest again"
+            ) from exc
+        try:
+            _check_version(path, version)
+        except IndexMismatchError:
+            self._db.close()
+            raise
+        if version == 0 or "chunks" not in tables:
+            self._db.close()
+            raise IndexDamagedError(
+                f"{str(path.parent)!r} is half-written: an ingest was stopped before its first commit. "
+                "Delete the folder, or run rag ingest PATH on it again"
+            )
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One consistent state for all reads inside, whatever a writer commits meanwhile.
+
+        Raises:
+            IndexDamagedError: what is read is not what SQLite had written.
+        """
+        self._db.execute("begin")
+        try:
+            yield
+        except sqlite3.DatabaseError as exc:
+            if type(exc) is not sqlite3.DatabaseError:  # the subclasses tell of other things: a lock, a full disk
+                raise
+            raise IndexDamagedError(
+                f"{str(self.path)!r} is damaged ({exc}): delete its folder and ingest again"
+            ) from exc
+        finally:
+            self._db.execute("rollback")
+
+    def manifest(self) -> dict[str, JsonValue]:
+        return {key: json.loads(value) for key, value in self._db.execute("select key, value from manifest")}
+
+    def last_change(self) -> tuple[int, bytes]:
+        """Number and token of the last committed change; (0, b'') before the first."""
+        row = self._db.execute("select id, token from changes order by id desc limit 1").fetchone()
+        return (int(row[0]), bytes(row[1])) if row else (0, b"")
+
+    def change_token(self, change: int) -> bytes | None:
+        row = self._db.execute("select token from changes where id = ?", [change]).fetchone()
+        return bytes(row[0]) if row else None
+
+    def vectors_since(self, change: int, *, batch: int = 8192) -> Iterator[tuple[list[int], bytes]]:
+        """(chunk ids, their float16 vectors one after the other) of all chunks added after a change."""
+        cursor = self._db.execute(
+            "select c.id, e.vector from chunks c join embeddings e on e.id = c.embedding_id"
+            " where c.change_id > ? order by c.id",
+            [change],
+        )
+        while rows := cursor.fetchmany(batch):
+            yield [row[0] for row in rows], b"".join(row[1] for row in rows)
+
+    def removed_since(self, change: int) -> list[int]:
+        return [row[0] for row in self._db.execute("select chunk_id from removed_chunks where change_id > ?", [change])]
+
+    def bm25(self, terms: Sequence[str], *, k: int) -> dict[int, float]:
+        """The k best chunks that hold any of the terms, by FTS5's BM25 (k1 1.2, b 0.75); higher is better."""
+        if not terms:
+            return {}
+        match = " OR ".join(f'"{term.replace(chr(34), chr(34) * 2)}"' for term in terms)
+        rows = self._db.execute(
+            "select rowid, rank from chunks_fts where chunks_fts match ? order by rank limit ?", [match, k]
+        )
+        return {row[0]: -row[1] for row in rows}
+
+    def bm25_ceiling(self, terms: Sequence[str]) -> float:
+        """The score that no chunk can exceed: (k1 + 1) times the sum of FTS5's weights of the terms.
+
+        FTS5 weighs a term log((n - df + 0.5) / (df + 0.5)), and never below 1e-6; a term of several words (`foo_bar`),
+        which it takes as a phrase, is weighed here by its rarest word.
+        """
+        split = stems(terms)
+        found = self.document_frequencies(sorted({stem for words in split for stem in words}))
+        n = self.n_chunks()
+        rarest = [min((found.get(stem, 0) for stem in words), default=0) for words in split]
+        return _K1_PLUS_1 * sum(max(math.log((n - min(df, n) + 0.5) / (df + 0.5)), 1e-6) for df in rarest)
+
+    def document_frequencies(self, stems: Sequence[str]) -> dict[str, int]:
+        """In how many chunks each stemmed word stands; words that stand in none are left out."""
+        found = {}
+        for part in _parts(list(stems)):
+            rows = self._db.execute(f"select term, doc from chunks_words where term in ({_marks(part)})", part)
+            found.update({row[0]: int(row[1]) for row in rows})
+        return found
+
+    def chunks(self, ids: Iterable[int]) -> dict[int, Chunk]:
+        """The chunks of those ids that exist."""
+        found = {}
+        for part in _parts(list(ids)):
+            rows = self._db.execute(
+                "select c.id, d.source, c.text, c.start, c.end, c.page, c.section, d.title, c.context, c.breaks"
+                f" from chunks c join documents d on d.id = c.document_id where c.id in ({_marks(part)})",
+                part,
+            )
+            found.update({row[0]: _chunk(row[1:]) for row in rows})
+        return found
+
+    def same_text(self, text: str) -> list[tuple[str, int | None, int, int]]:
+        """(source, page, start, end) of every chunk with exactly this text, ordered by source and start."""
+        rows = self._db.execute(
+            "select d.source, c.page, c.start, c.end, c.text from chunks c join documents d on d.id = c.document_id"
+            " where c.text_key = ? order by d.source, c.start",
+            [text_key(text)],
+        )
+        return [row[:4] for row in rows if row[4] == text]
+
+    def document(self, source: str) -> Document | None:
+        row = self._db.execute(
+            "select source, text, title, sections, pages, metadata from documents where source = ?", [source]
+        ).fetchone()
+        if row is None:
+            return None
+        sections = tuple(Section(*section) for section in json.loads(row[3]))
+        return Document(row[0], row[1], row[2], sections, tuple(json.loads(row[4])), json.loads(row[5]))
+
+    def documents(self) -> list[DocumentRow]:
+        return [
+            DocumentRow(*row)
+            for row in self._db.execute(
+                "select d.source, d.title, length(d.text), count(c.id) from documents d"
+                " left join chunks c on c.document_id = d.id group by d.id order by d.source"
+            )
+        ]
+
+    def sources(self, *, like: str = "", limit: int = 10) -> list[str]:
+        """Sources that contain a string, in order."""
+        rows = self._db.execute(
+            "select source from documents where instr(source, ?) order by source limit ?", [like, limit]
+        )
+        return [row[0] for row in rows]
+
+    def owner(self, source: str) -> tuple[str, str] | None:
+        """(root, relative path) of the file whose documents have this source, or begin with it and '#'."""
+        row = self._db.execute(
+            "select r.path, f.relpath from documents d left join files f on f.id = d.file_id"
+            " left join roots r on r.id = f.root_id"
+            " where d.source = ?1 or (d.source > ?1 || '#' and d.source < ?1 || '$') limit 1",
+            [source],
+        ).fetchone()
+        return (row[0] or "", row[1] or "") if row else None
+
+    def has_file(self, source: str) -> bool:
+        """Whether the document of that source came from a file."""
+        return (self.owner(source) or ("", ""))[0] != ""
+
+    def changed_chunks(self, *, since: int) -> int:
+        """How many chunks were added or removed after a change."""
+        sql = (
+            "select (select count(*) from chunks where change_id > ?1)"
+            " + (select count(*) from removed_chunks where change_id > ?1)"
+        )
+        return int(self._db.execute(sql, [since]).fetchone()[0])
+
+    def n_chunks(self) -> int:
+        return int(self._db.execute("select count(*) from chunks").fetchone()[0])
+
+    def counts(self) -> dict[str, int]:
+        return {
+            table: int(self._db.execute(f"select count(*) from {table}").fetchone()[0])
+            for table in ("files", "documents", "chunks", "embeddings")
+        }
+
+    def files(self, root: str) -> dict[str, FileRow]:
+        """All known files below an ingested folder, by relative path."""
+        rows = self._db.execute(
+            "select f.id, relpath, size, mtime_ns, sha256, reason, notes from files f join roots r on r.id = f.root_id"
+            " where r.path = ?",
+            [root],
+        )
+        return {row[1]: _file_row(row) for row in rows}
+
+    def set_aside(self) -> list[tuple[str, str]]:
+        """(relative path, reason) of each file that was set aside, in order."""
+        return list(self._db.execute("select relpath, reason from files where reason is not null order by relpath"))
+
+    def roots(self) -> list[str]:
+        return [row[0] for row in self._db.execute("select path from roots order by path")]
+
+    def last_ingest(self) -> dict[str, Any] | None:
+        row = self._db.execute("select at, report from ingests order by id desc limit 1").fetchone()
+        return {"at": row[0], **json.loads(row[1])} if row else None
+
+    def known_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """The ids of the embeddings that are there, by key."""
+        found: dict[bytes, int] = {}
+        for part in _parts(list(keys)):
+            rows = self._db.execute(f"select key, id from embeddings where key in ({_marks(part)})", part)
+            found.update({bytes(row[0]): row[1] for row in rows})
+        return found
+
+
+def _file_row(row: Sequence[Any]) -> FileRow:
+    id_, relpath, size, mtime_ns, sha256, reason, notes = row
+    return FileRow(id_, relpath, size, mtime_ns, sha256, reason, tuple(json.loads(notes)))
+
+
+def _chunk(row: Sequence[Any]) -> Chunk:
+    source, text, start, end, page, section, title, context, breaks = row
+    return Chunk(source, text, start, end, page, section, title, context, tuple(json.loads(breaks)))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A reader's connection: never creates the file, works on a folder that cannot be written."""
+    for query in ("mode=rw", "mode=ro", "mode=ro&immutable=1"):
+        db = None
+        try:
+            db = sqlite3.connect(
+                f"{path.absolute().as_uri()}?{query}",
+                uri=True,
+                check_same_thread=False,
+                isolation_level=None,
+                timeout=30,
+            )
+            db.execute("pragma query_only = 1")
+            db.execute(f"pragma cache_size = -{_READER_CACHE_KB}")
+            db.execute("select 1 from sqlite_master limit 1").fetchone()
+            return db
+        except sqlite3.DatabaseError as exc:
+            if db is not None:
+                db.close()
+            if isinstance(exc, sqlite3.OperationalError):
+                error = exc
+                continue
+            raise IndexDamagedError(
+                f"{str(path)!r} is not an SQLite file ({exc}): delete its folder and ingest again"
+            ) from exc
+    raise IndexDamagedError(f"cannot open {str(path)!r} ({error}): check that it can be read") from error
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version > FORMAT_VERSION:
+        raise IndexMismatchError(
+            f"{str(path.parent)!r} has index format {version}, this version reads up to {FORMAT_VERSION}: "
+            "upgrade with pip install --upgrade footnote-rag"
+        )
+
+
+class StoreWriter:
+    """Writes one `index.sqlite`; the owner holds the index's write lock. Readers go on beside it (WAL)."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file and bring its schema up to date."""
+        from sqlite_utils import Database
+
+        from rag.migrations import migrations
+
+        try:
+            db = sqlite3.connect(path, timeout=30, check_same_thread=False)
+        except sqlite3.OperationalError as exc:
+            raise IndexDamagedError(f"cannot open {str(path)!r} ({exc}): check that it can be written") from exc
+        try:
+            _check_version(path, int(db.execute("pragma user_version").fetchone()[0]))
+            db.execute("pragma journal_mode = wal")
+            db.execute("pragma synchronous = normal")
+            db.execute("pragma foreign_keys = on")
+            self._db: Database = Database(db)
+            migrations.apply(self._db)
+            self._db.execute(f"pragma user_version = {FORMAT_VERSION}")
+        except IndexMismatchError:
+            db.close()
+            raise
+        except sqlite3.DatabaseError as exc:
+            db.close()
+            raise IndexDamagedError(
+                f"{str(path)!r} is not a usable index ({exc}): delete its folder and ingest again"
+            ) from exc
+
+    def close(self) -> None:
+        self._db.conn.close()
+
+    def set_manifest(self, values: Mapping[str, JsonValue]) -> None:
+        self._db.table("manifest").upsert_all(
+            [{"key": key, "value": json.dumps(value)} for key, value in values.items()], pk="key"
+        )
+
+    def add_embeddings(self, keys: Sequence[bytes], vectors: Sequence[bytes]) -> None:
+        """Kept from this moment on: an ingest that is killed later need not embed these texts again."""
+        with self._db.atomic():
+            self._db.conn.executemany(
+                "insert or ignore into embeddings (key, vector) values (?, ?)", zip(keys, vectors, strict=True)
+            )
+
+    def root_id(self, path: str) -> int:
+        self._db.execute("insert or ignore into roots (path) values (?)", [path])
+        self._db.conn.commit()
+        return int(self._db.execute("select id from roots where path = ?", [path]).fetchone()[0])
+
+    def put_file(
+        self,
+        root_id: int,
+        row: FileRow,
+        documents: Iterable[tuple[Document, Sequence[Chunk]]],
+        *,
+        space: str,
+    ) -> None:
+        """One file with all its documents, chunks and words, in place of what it was before: one transaction.
+
+        Raises:
+            LoadError: another file, or a script, has put in a document of the same source.
+        """
+        source = ""
+        try:
+            with self._db.atomic():
+                change = self._new_change()
+                file_id = self._upsert_file(root_id, row)
+                self._delete_documents("file_id = ?", [file_id])
+                for document, chunks in documents:
+                    source = document.doc_id
+                    self._insert_document(file_id, document, chunks, change=change, space=space)
+        except sqlite3.IntegrityError as exc:
+            if "documents.source" not in str(exc):
+                raise
+            raise LoadError(f"holds a document whose source another one has: {source!r}; rename it") from exc
+
+    def put_document(self, document: Document, chunks: Sequence[Chunk], *, space: str) -> None:
+        """One document that no file stands behind, in place of the one of the same source."""
+        with self._db.atomic():
+            change = self._new_change()
+            self._delete_documents("source = ?", [document.doc_id])
+            self._insert_document(None, document, chunks, change=change, space=space)
+
+    def touch_file(self, root_id: int, row: FileRow) -> None:
+        """Note a new size, time or reason of a file whose documents stay as they are."""
+        with self._db.atomic():
+            self._upsert_file(root_id, row)
+
+    def remove_files(self, ids: Sequence[int]) -> None:
+        """Files that have gone, with all that came from them: one transaction."""
+        with self._db.atomic():
+            self._new_change()
+            for part in _parts(list(ids)):
+                self._delete_documents(f"file_id in ({_marks(part)})", part)
+                self._db.execute(f"delete from files where id in ({_marks(part)})", part)
+
+    def remove_documents(self, sources: Sequence[str]) -> None:
+        """Documents that a script had added."""
+        with self._db.atomic():
+            self._new_change()
+            for part in _parts(list(sources)):
+                self._delete_documents(f"source in ({_marks(part)})", part)
+
+    def drop_unused_embeddings(self) -> None:
+        self._db.execute(
+            "delete from embeddings where not exists (select 1 from chunks where embedding_id = embeddings.id)"
+        )
+        self._db.conn.commit()
+
+    def add_ingest(self, report: Mapping[str, JsonValue]) -> None:
+        with self._db.atomic():
+            self._db.table("ingests").insert({"at": _now(), "report": json.dumps(report)})
+            self._db.execute("delete from ingests where id <= (select max(id) from ingests) - 100")
+
+    def _new_change(self) -> int:
+        cursor = self._db.execute("insert into changes (token, at) values (?, ?)", [os.urandom(8), _now()])
+        return int(cursor.lastrowid or 0)
+
+    def _upsert_file(self, root_id: int, row: FileRow) -> int:
+        self._db.execute(
+            "insert into files (root_id, relpath, size, mtime_ns, sha256, reason, notes) values (?, ?, ?, ?, ?, ?, ?)"
+            " on conflict (root_id, relpath) do update set size = excluded.size, mtime_ns = excluded.mtime_ns,"
+            " sha256 = excluded.sha256, reason = excluded.reason, notes = excluded.notes",
+            [root_id, row.relpath, row.size, row.mtime_ns, row.sha256, row.reason, json.dumps(row.notes)],
+        )
+        found = self._db.execute("select id from files where root_id = ? and relpath = ?", [root_id, row.relpath])
+        return int(found.fetchone()[0])
+
+    def _delete_documents(self, where: str, arguments: Sequence[Any]) -> None:
+        self._db.execute(f"delete from chunks where document_id in (select id from documents where {where})", arguments)
+        self._db.execute(f"delete from documents where {where}", arguments)
+
+    def _insert_document(
+        self, file_id: int | None, document: Document, chunks: Sequence[Chunk], *, change: int, space: str
+    ) -> None:
+        cursor = self._db.execute(
+            "insert into documents (file_id, source, title, text, sections, pages, metadata)"
+            " values (?, ?, ?, ?, ?, ?, ?)",
+            [
+                file_id,
+                document.doc_id,
+                document.title,
+                document.text,
+                json.dumps([[s.start, s.body, s.path] for s in document.sections]),
+                json.dumps(document.pages),
+                json.dumps(dict(document.metadata)),
+            ],
+        )
+        document_id = cursor.lastrowid
+        self._db.conn.executemany(
+            "insert into chunks (document_id, change_id, embedding_id, start, end, page, section, context,"
+            " text, text_key, breaks)"
+            " values (?, ?, (select id from embeddings where key = ?), ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    document_id,
+                    change,
+                    embedding_key(space, c.encoded),
+                    c.start,
+                    c.end,
+                    c.page,
+                    c.section,
+                    c.context,
+                    c.text,
+                    text_key(c.text),
+                    json.dumps(c.breaks),
+                )
+                for c in chunks
+            ),
+        )
+
+
+def read_only(path: Path) -> closing[Store]:
+    """A `Store` that closes itself at the end of a `with` block."""
+    return closing(Store(path))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _parts(values: list[Any]) -> Iterator[list[Any]]:
+    for i in range(0, len(values), _VARIABLES):
+        yield values[i : i + _VARIABLES]
