@@ -1,0 +1,59 @@
+"""Fakes that compute: small enough to work out on paper, and they obey the protocols' contracts."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.generator import Draft
+from rag.types import Hit
+
+
+class HashingEncoder:
+    """Counts words: word w adds 1 at position crc32(w) % dim; the counts are made unit length. No words: e_0."""
+
+    form = "fake"
+
+    def __init__(self, *, name: str = "hashing", dim: int = 256, max_tokens: int = 64) -> None:
+        self.name = name
+        self.dim = dim
+        self.space = f"space-of-{name}-{dim}-{max_tokens}"
+        self.max_tokens = max_tokens
+        self.texts: list[str] = []  # every document text it was given, in order
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self._encode(texts)
+
+    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.texts.extend(texts)
+        return self._encode(texts)
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split()) + 2  # a beginning and an end, as real models have
+
+    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for word in text.lower().split()[: self.max_tokens - 2]:
+                vectors[row, zlib.crc32(word.strip(".,;:!?()\"'").encode(errors="replace")) % self.dim] += 1
+            if not vectors[row].any():
+                vectors[row, 0] = 1
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
+
+
+class QueuedGenerator:
+    """Replies with the drafts it was given, one after the other, and keeps what it was asked."""
+
+    name = "queued"
+
+    def __init__(self, *drafts: Draft) -> None:
+        self.drafts = list(drafts)
+        self.asked: list[tuple[str, tuple[Hit, ...]]] = []
+
+    def generate(self, question: str, passages: Sequence[Hit]) -> Draft:
+        self.asked.append((question, tuple(passages)))
+        return self.drafts.pop(0)

@@ -1,0 +1,1 @@
+"""The web page: `ui.server.serve` starts it, `ui/app.py` is what Streamlit runs."""
