@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rag.encoder import ModelSpec, encodable, read_model_spec
+from rag.encoder import ModelSpec, TokenVectors, encodable, read_model_spec
 from rag.errors import EncoderError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_GRAPH_VERSION = 1  # raise it when build_graph changes: the cached files of older versions are then left alone
+_GRAPH_VERSION = 2  # raise it when build_graph changes: the cached files of older versions are then left alone
 _TOKENS_PER_RUN = 512  # texts of one length are run together up to this many tokens; more gains nothing on CPUs
 
 
@@ -91,8 +91,28 @@ class CompiledEncoder:
         runs = self._plan([self._cut(encoding.ids) for encoding in encodings])
 
         def run(rows: list[int], ids: NDArray[np.int32]) -> None:
-            vectors[rows] = self._session.run(None, {"input_ids": ids})[0]
+            vectors[rows] = self._session.run(["vectors"], {"input_ids": ids})[0]
 
+        self._run_all(run, runs)
+        return vectors
+
+    def encode_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """The tokens of each text, as far as `max_tokens`, without the special tokens; no prompt is put before it."""
+        encodings = self._tokenizer.encode_batch([encodable(text) for text in texts])
+        found: dict[int, TokenVectors] = {}
+
+        def run(rows: list[int], ids: NDArray[np.int32]) -> None:
+            for row, tokens in zip(rows, self._session.run(["tokens"], {"input_ids": ids})[0], strict=True):
+                spans = np.array(encodings[row].offsets[1 : len(tokens) - 1], dtype=np.int64)
+                found[row] = TokenVectors(tokens[1:-1], spans.reshape(-1, 2))
+
+        self._run_all(run, self._plan([self._cut(encoding.ids) for encoding in encodings]))
+        return [found[row] for row in range(len(texts))]
+
+    def _run_all(
+        self, run: Callable[[list[int], NDArray[np.int32]], None], runs: list[tuple[list[int], NDArray[np.int32]]]
+    ) -> None:
+        """Each run on a core of its own; a single one on the caller's thread."""
         try:
             if len(runs) == 1 or self._threads == 1:
                 for rows, ids in runs:
@@ -102,7 +122,6 @@ class CompiledEncoder:
                     done.result()
         except Exception as exc:  # onnxruntime raises bare Exception subclasses of its own
             raise EncoderError(f"the encoder {self.name!r} failed: {exc}") from exc
-        return vectors
 
     def _cut(self, ids: list[int]) -> list[int]:
         """At most `max_tokens`; the last token, [SEP], is kept, as the tokenizer's own truncation does."""
@@ -203,7 +222,8 @@ def _write_whole(file: Path, data: bytes) -> None:
 
 
 def build_graph(spec: ModelSpec) -> bytes:
-    """The ONNX model, serialised: input_ids int32 (batch, length) → unit vectors float32 (batch, dim).
+    """The ONNX model, serialised: input_ids int32 (batch, length) → unit vectors float32 (batch, dim), and the
+    last layer's `tokens` (batch, length, dim) for who asks for them.
 
     Uses onnxruntime's fused operators (com.microsoft: EmbedLayerNormalization, Attention, SkipLayerNormalization,
     BiasGelu). All tokens of a run count: there is no padding, so no mask.
@@ -282,6 +302,7 @@ def build_graph(spec: ModelSpec) -> bytes:
     except KeyError as exc:
         raise CannotCompileError(f"the weights lack {exc}") from exc
 
+    x = node("Identity", [x], "tokens", fused=False)
     if spec.pooling == "mean":
         axes = constant("length_axis", np.array([1], dtype=np.int64))
         pooled = node("ReduceMean", [x, axes], "pooled", fused=False, keepdims=0)
@@ -295,7 +316,10 @@ def build_graph(spec: ModelSpec) -> bytes:
         nodes,
         "sentence-encoder",
         [helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["batch", "length"])],
-        [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["batch", dim])],
+        [
+            helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["batch", dim]),
+            helper.make_tensor_value_info("tokens", TensorProto.FLOAT, ["batch", "length", dim]),
+        ],
         initializers,
     )
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]

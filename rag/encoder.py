@@ -45,6 +45,24 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenVectors:
+    """One text as its encoder sees it, token by token, without the special tokens."""
+
+    vectors: NDArray[np.float32]  # (tokens, dim): the last layer, before pooling; not unit length
+    spans: NDArray[np.int64]  # (tokens, 2): start and end of each token, in characters of the text
+
+
+class TokenEncoder(Protocol):
+    """Gives the vectors of single tokens, each in the light of its whole text."""
+
+    dim: int
+    space: str
+
+    def encode_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """The tokens of each text, as far as the encoder reads it. Raises `EncoderError` if the model cannot be run."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """What a folder in sentence-transformers layout says of itself: all that shapes a vector."""
 

@@ -294,6 +294,7 @@ class Index:
         Raises:
             UsageError: there is none of that source; the message names some that are near.
         """
+        source = _shown(source)
         with self._lock:
             document = self._store.document(source)
             if document is None:
@@ -464,15 +465,16 @@ class Index:
         Raises:
             UsageError: nothing in the index is of that name.
         """
+        name = _shown(os.fspath(path))
         with self._writing() as writer:
             with self._lock:
                 before = self._store.counts()["documents"]
-                gone = self._files_called(os.fspath(path))
-                is_document = self._store.document(os.fspath(path)) is not None
+                gone = self._files_called(name)
+                is_document = self._store.document(name) is not None
             if gone:
                 writer.remove_files(gone)
             elif is_document:
-                writer.remove_documents([os.fspath(path)])
+                writer.remove_documents([name])
             else:
                 raise UsageError(
                     f"nothing in index {self.name!r} is called {str(path)!r}: rag list shows what there is"
@@ -722,7 +724,11 @@ class _Roots:
 
 def _absolute(path: str | os.PathLike[str]) -> str:
     """An absolute path as valid Unicode, as `find_files` shows it: it names a place, and opens nothing."""
-    return os.path.abspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _shown(os.path.abspath(path))
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _is_below(path: str, folder: str) -> bool:

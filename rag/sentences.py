@@ -157,7 +157,7 @@ _INLINE = re.compile(
     # So does emphasis: 2*3*4, f(*a, *b), x_1 and __init__ are none.
     r"|(?<![A-Za-z0-9*\\)\]}])(?P<stars>\*{1,3})(?=[\w\"'“‘(\[`$\\])(?P<starred>.*?[^\s*\\(\[])(?P=stars)(?![A-Za-z0-9*])"
     r"|(?<![\w\\)\]}])(?P<lines>_{1,3})(?=[^\W_]|[\"'“‘(\[`*$\\./~])(?!(?<=__)[a-z]+(?:_[a-z]+)*__)"
-    r"(?P<underlined>.*?[^\s\\(\[])(?P=lines)(?!\w)"
+    r"(?P<underlined>.*?[^\s_\\(\[])(?P=lines)(?!\w)"
     # What opens or closes a stretch of several sentences.
     r"|\A(?:\*{1,3}|_{1,3})(?=[^\W_a-z])|(?<=[.!?…:,;)\"'”’])(?:\*{1,3}|_{1,3})\Z|(?<=\])_(?!\w)|`+",
     re.DOTALL,

@@ -1,0 +1,1 @@
+"""Every number we publish can be run again from here."""

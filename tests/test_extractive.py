@@ -1,0 +1,158 @@
+"""The extractive generator says sentences that stand in the passages, the likeliest first, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rag.extractive import (
+    ANSWER_FEATURES,
+    SENTENCE_FEATURES,
+    ExtractiveGenerator,
+    Weights,
+    answer_features,
+    default_weights,
+)
+from rag.generator import Draft, DraftSentence, Span
+from rag.sentences import plain_text
+from rag.types import Chunk, Hit
+from rag.words import stems, stop_stems
+from tests.fakes import HashingEncoder
+
+GEESE = "Geese graze on grass near the lake. The goose flies to Egypt in autumn. Foxes sleep in winter."
+# Twice the similarity and four times the coverage, less 3; the second regression looks at the best sentence only.
+WEIGHTS = Weights(sentence=(-3.0, 2.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0), answered=(0.0, 1.0, 0.0, 0.0, 0.0))
+
+
+def equally_rare(words: Sequence[str]) -> dict[str, float]:
+    return dict.fromkeys(words, 1.0)
+
+
+def passage(text: str, *, doc_id: str = "a.txt", start: int = 0, context: str = "") -> Hit:
+    return Hit(1, Chunk(doc_id, text, start, start + len(text), context=context), score=1.0, rank=1)
+
+
+def generator(*, max_sentences: int = 3, weights: Weights = WEIGHTS) -> ExtractiveGenerator:
+    return ExtractiveGenerator(HashingEncoder(), equally_rare, max_sentences=max_sentences, weights=weights)
+
+
+def test_the_sentence_with_the_words_of_the_question_comes_first() -> None:
+    draft = generator().generate("Where does the goose fly in autumn?", [passage(GEESE, start=100)])
+    assert draft.sentences[0] == DraftSentence("The goose flies to Egypt in autumn.", (Span(0, 136, 171),))
+
+
+def test_sentences_of_several_passages_are_ordered_by_their_odds() -> None:
+    passages = [
+        passage("Winter is a cold time here. The river freezes hard in winter.", doc_id="a"),
+        passage("When winter comes the river freezes and boats stay home.", doc_id="b", start=7),
+    ]
+    found = generator().candidates("river freezes boats", passages)
+    assert [round(candidate.features[1], 3) for candidate in found] == [0, 0.667, 1]
+    draft = generator(max_sentences=2).generate("river freezes boats", passages)
+    assert [sentence.spans for sentence in draft.sentences] == [(Span(1, 7, 63),), (Span(0, 28, 61),)]
+
+
+def test_no_more_sentences_than_asked_for_are_said() -> None:
+    text = "The goose is grey today. The goose is white today. The goose is brown today. The goose is black today."
+    for n in (1, 2, 3, 4, 9):
+        assert len(generator(max_sentences=n).generate("goose", [passage(text)]).sentences) == min(n, 4)
+
+
+def test_a_sentence_that_is_far_less_likely_than_the_first_is_left_out() -> None:
+    draft = generator().generate("goose flies to egypt in autumn", [passage(GEESE)])
+    assert [sentence.text for sentence in draft.sentences] == ["The goose flies to Egypt in autumn."]
+
+
+def test_a_sentence_that_stands_in_two_passages_is_said_once() -> None:
+    passages = [passage("The goose is **grey** today."), passage("the goose is grey today.", doc_id="b.txt")]
+    draft = generator().generate("goose", passages)
+    assert draft.sentences == (DraftSentence("The goose is grey today.", (Span(0, 0, 28),)),)
+
+
+def test_the_confidence_is_the_second_regression_of_the_best_sentence() -> None:
+    made = generator()
+    candidates = made.candidates("goose", [passage(GEESE)])
+    odds = [-3 + 2 * candidate.features[0] + 4 * candidate.features[1] for candidate in candidates]
+    assert made.generate("goose", [passage(GEESE)]).confidence == pytest.approx(1 / (1 + math.exp(-max(odds))))
+    assert answer_features(candidates, odds)[0] == max(odds)
+
+
+@pytest.mark.parametrize(("bias", "confidence"), [(-1000.0, 0.0), (0.0, 0.5), (1000.0, 1.0)])
+def test_the_confidence_stays_within_0_and_1(bias: float, confidence: float) -> None:
+    weights = Weights(WEIGHTS.sentence, (bias, 0.0, 0.0, 0.0, 0.0))
+    assert generator(weights=weights).generate("goose", [passage(GEESE)]).confidence == confidence
+
+
+@pytest.mark.parametrize("texts", [[], ["# A heading"], ["---", "```\n```"]], ids=["none", "heading", "marks"])
+def test_passages_without_a_sentence_give_an_empty_draft(texts: list[str]) -> None:
+    assert generator().generate("goose", [passage(text) for text in texts]) == Draft((), 0.0)
+
+
+def test_a_label_answers_only_where_there_is_nothing_else() -> None:
+    draft = generator().generate("goose", [passage("- goose\n- The lake is deep and cold.")])
+    assert [sentence.text for sentence in draft.sentences] == ["The lake is deep and cold."]
+    draft = generator().generate("goose", [passage("- goose\n- lake")])
+    assert draft.sentences[0] == DraftSentence("goose", (Span(0, 2, 7),))
+
+
+def test_the_features_of_a_sentence_are_as_their_names_say() -> None:
+    text = "It opened for the public. The museum opened in 1987."
+    first, second = generator().candidates("When was the museum opened?", [passage(text, context="Museum")])
+    names = dict(zip(SENTENCE_FEATURES, second.features, strict=True))
+    assert names["coverage"] == 1  # 'museum' and 'opened'
+    assert names["coverage_around"] == 0
+    assert names["fits_kind"] == names["asks_for_fact"] == 1
+    assert names["words"] == pytest.approx(math.log(1 + 5))
+    assert names["fragment"] == 0
+    names = dict(zip(SENTENCE_FEATURES, first.features, strict=True))
+    assert (names["coverage"], names["coverage_around"]) == (0.5, 0.5)
+    assert (names["fits_kind"], names["fragment"]) == (0, 1)
+
+
+def test_a_question_of_stop_words_alone_is_asked_with_them() -> None:
+    (candidate,) = generator().candidates("who are you", [passage("We are who we are.")])
+    assert dict(zip(SENTENCE_FEATURES, candidate.features, strict=True))["coverage"] == pytest.approx(2 / 3)
+
+
+def test_a_question_without_words_gets_a_draft_with_no_coverage() -> None:
+    assert [candidate.features[1] for candidate in generator().candidates("???", [passage(GEESE)])] == [0, 0, 0]
+
+
+def test_the_packages_weights_name_every_feature() -> None:
+    weights = default_weights()
+    assert len(weights.sentence) == 1 + len(SENTENCE_FEATURES)
+    assert len(weights.answered) == 1 + len(ANSWER_FEATURES)
+    assert weights.sentence[1 + SENTENCE_FEATURES.index("coverage")] > 0
+    assert weights.answered[1 + ANSWER_FEATURES.index("best_sentence")] > 0
+
+
+@given(
+    question=st.text(min_size=1, max_size=60),
+    texts=st.lists(
+        st.one_of(st.text(max_size=200), st.just(GEESE), st.just("- a\n- b **c** d e.\n| x | y |")), max_size=4
+    ),
+    start=st.integers(0, 50),
+)
+@settings(max_examples=60, deadline=None)
+def test_nothing_is_invented(question: str, texts: list[str], start: int) -> None:
+    question, texts = question.replace("\x00", " "), [text.replace("\x00", " ") for text in texts]
+    passages = [passage(text, start=start) for text in texts]
+    draft = generator(weights=default_weights()).generate(question, passages)
+    assert 0 <= draft.confidence <= 1
+    assert len(draft.sentences) <= 3
+    assert len({sentence.text.casefold() for sentence in draft.sentences}) == len(draft.sentences)
+    for sentence in draft.sentences:
+        (span,) = sentence.spans
+        chunk = passages[span.passage].chunk
+        assert chunk.start <= span.start < span.end <= chunk.end
+        assert sentence.text == plain_text(chunk.text[span.start - start : span.end - start])
+
+
+def test_words_are_stemmed_as_the_index_does_and_kept_in_order() -> None:
+    assert stems(["The geese were flying, Élan!", "", "flies"]) == [["the", "gees", "were", "fly", "elan"], [], ["fli"]]
+    assert stems([]) == []
+    assert {"the", "were", "what"} <= stop_stems()

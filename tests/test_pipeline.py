@@ -1,0 +1,164 @@
+"""Every footnote of an answer is a span of its document, and an unsure answer is not given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rag.errors import UsageError
+from rag.extractive import ExtractiveGenerator
+from rag.generator import Draft, DraftSentence, Span
+from rag.index import Index
+from rag.pipeline import NOT_FOUND, Pipeline
+from rag.retriever import Retriever
+from rag.types import Citation, Document, Section, Sentence
+from tests.fakes import HashingEncoder, QueuedGenerator
+
+GOOSE = "The goose is a bird of the lake. It flies to Egypt in autumn.\n\nPage two tells of the goose's nest."
+DOCUMENTS = [
+    Document("goose.pdf", GOOSE, title="Geese", pages=(0, 63)),
+    Document("fox.md", "# Foxes\nThe fox sleeps in a den.", sections=(Section(0, 8, "Foxes"),)),
+]
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    with Index.create(tmp_path / "index", encoder=HashingEncoder()) as index:
+        index.add(DOCUMENTS)
+        yield index
+
+
+def pipeline(index: Index, *sentences: DraftSentence, confidence: float = 0.9) -> Pipeline:
+    return Pipeline(Retriever(index), generator=QueuedGenerator(Draft(sentences, confidence)))
+
+
+def test_spans_are_numbered_from_1_in_the_order_of_the_sentences(index: Index) -> None:
+    first, second = (
+        DraftSentence("A goose.", (Span(0, 0, 32),)),
+        DraftSentence("A nest.", (Span(0, 63, 98), Span(1, 8, 32))),
+    )
+    answer = pipeline(index, first, second).ask("What is a goose?")
+    assert answer.text == "A goose. A nest."
+    assert answer.sentences == (Sentence("A goose.", (1,), True), Sentence("A nest.", (2, 3), True))
+    assert answer.citations == (
+        Citation(1, "goose.pdf", "Geese", 1, None, 0, 32, "The goose is a bird of the lake."),
+        Citation(2, "goose.pdf", "Geese", 2, None, 63, 98, "Page two tells of the goose's nest."),
+        Citation(3, "fox.md", None, None, "Foxes", 8, 32, "The fox sleeps in a den."),
+    )
+    assert not answer.abstained
+
+
+def test_every_quote_is_the_text_of_the_document_at_its_offsets(index: Index) -> None:
+    spans = tuple(Span(p, start, start + 9) for p in (0, 1) for start in (8, 13, 21))
+    answer = pipeline(index, DraftSentence("Said.", spans)).ask("goose")
+    assert [c.quote for c in answer.citations] == [
+        index.document(c.source).text[c.start : c.end] for c in answer.citations
+    ]
+    assert [c.marker for c in answer.citations] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_span_that_is_cited_twice_has_one_footnote(index: Index) -> None:
+    again = Span(0, 0, 9)
+    answer = pipeline(
+        index,
+        DraftSentence("One.", (again, again)),
+        DraftSentence("Two.", (Span(0, 4, 9), again)),
+        DraftSentence("Three.", (Span(0, 4, 9),)),
+    ).ask("goose")
+    assert [sentence.citations for sentence in answer.sentences] == [(1,), (2, 1), (2,)]
+    assert [(c.marker, c.start, c.end) for c in answer.citations] == [(1, 0, 9), (2, 4, 9)]
+
+
+@pytest.mark.parametrize(
+    "span",
+    [Span(-1, 8, 13), Span(2, 0, 5), Span(0, -1, 5), Span(0, 5, 5), Span(0, 9, 5), Span(0, 90, 1000), Span(1, 0, 5)],
+    ids=[
+        "passage -1",
+        "no such passage",
+        "before the text",
+        "empty",
+        "backwards",
+        "behind the end",
+        "above the passage",
+    ],
+)
+def test_a_span_that_points_nowhere_is_no_support(index: Index, span: Span) -> None:
+    answer = pipeline(index, DraftSentence("Made up.", (span,)), DraftSentence("So.", (span, Span(0, 0, 9)))).ask(
+        "goose"
+    )
+    assert answer.sentences == (Sentence("Made up.", (), False), Sentence("So.", (1,), True))
+    assert [c.quote for c in answer.citations] == ["The goose"]
+
+
+def test_a_sentence_without_spans_is_not_supported(index: Index) -> None:
+    answer = pipeline(index, DraftSentence("I just know.", ())).ask("goose")
+    assert answer.sentences == (Sentence("I just know.", (), False),)
+    assert answer.citations == ()
+
+
+def test_below_the_least_confidence_the_documents_do_not_tell(index: Index) -> None:
+    said = DraftSentence("A goose.", (Span(0, 0, 9),))
+    for confidence, abstained in ((0.49, True), (0.5, False), (float("nan"), True)):
+        answer = pipeline(index, said, confidence=confidence).ask("goose")
+        assert answer.abstained == abstained
+        assert (answer.text == NOT_FOUND) == abstained
+        assert (answer.sentences == () and answer.citations == ()) == abstained
+    unsure = pipeline(index, said, confidence=0.25).ask("goose")
+    assert unsure.confidence == 0.25
+    assert [hit.chunk.doc_id for hit in unsure.nearest] == ["goose.pdf", "fox.md"]
+
+
+def test_at_least_confidence_0_only_an_empty_draft_abstains(index: Index) -> None:
+    made = QueuedGenerator(Draft((DraftSentence("A goose.", (Span(0, 0, 9),)),), 0.0), Draft((), 1.0))
+    eager = Pipeline(Retriever(index), generator=made, min_confidence=0)
+    assert eager.ask("goose").text == "A goose."
+    assert eager.ask("goose").abstained
+
+
+def test_the_generator_is_asked_with_the_passages_that_the_answer_names(index: Index) -> None:
+    made = QueuedGenerator(Draft((), 0.0))
+    answer = Pipeline(Retriever(index), generator=made, passages=1).ask("  what is a goose? ")
+    assert made.asked == [("what is a goose?", answer.nearest)]
+    assert [(hit.chunk.text, hit.rank) for hit in answer.nearest] == [(GOOSE, 1)]
+    assert (answer.question, answer.generator) == ("  what is a goose? ", "queued")
+    assert answer.timings_ms.keys() == {"search", "generate", "total"}
+
+
+def test_what_is_no_text_never_reaches_the_generator(index: Index) -> None:
+    made = QueuedGenerator(Draft((), 0.0))
+    Pipeline(Retriever(index), generator=made).ask("goose \ud800\x00?")
+    assert made.asked[0][0] == "goose   ?"
+    assert Pipeline(Retriever(index), min_confidence=0).ask("goose \udcff?").text.startswith("The goose")
+
+
+def test_the_default_generator_answers_with_sentences_of_the_documents(index: Index) -> None:
+    asking = Pipeline(Retriever(index), min_confidence=0)
+    assert isinstance(asking.generator, ExtractiveGenerator)
+    assert asking.generator is asking.generator
+    answer = asking.ask("When does it fly to Egypt?")
+    assert answer.sentences[0] == Sentence("It flies to Egypt in autumn.", (1,), True)
+    assert answer.citations[0].quote == "It flies to Egypt in autumn."
+    assert answer.generator == "extractive"
+
+
+def test_an_empty_index_holds_no_answer(tmp_path: Path) -> None:
+    with Index.create(tmp_path / "empty", encoder=HashingEncoder()) as empty:
+        answer = Pipeline(Retriever(empty), min_confidence=0).ask("What is a goose?")
+    assert (answer.text, answer.abstained, answer.confidence) == ("Not in these documents.", True, 0.0)
+    assert (answer.sentences, answer.citations, answer.nearest) == ((), (), ())
+
+
+@pytest.mark.parametrize("question", ["", "  \n\t"])
+def test_an_empty_question_is_refused(index: Index, question: str) -> None:
+    with pytest.raises(UsageError, match="expected a question, got an empty one"):
+        Pipeline(Retriever(index)).ask(question)
+
+
+def test_arguments_that_cannot_work_are_refused(index: Index) -> None:
+    with pytest.raises(UsageError, match="expected at least 1 passage, got 0"):
+        Pipeline(Retriever(index), passages=0)
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(UsageError, match=f"expected a confidence from 0 to 1, got {wrong!r}"):
+            Pipeline(Retriever(index), min_confidence=wrong)

@@ -1,0 +1,57 @@
+"""What kind of thing a question asks for, and whether a sentence holds a new one."""
+
+from __future__ import annotations
+
+import pytest
+
+from rag.questions import CONTINUATION, expected_kind, novel
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("How many dimensions has it?", "number"),
+        ("how long may a passage be", "number"),
+        ("What percentage of users left?", "number"),
+        ("When was the treaty signed?", "date"),
+        ("In which year did it open?", "date"),
+        ("WHO wrote it?", "name"),
+        ("Whose idea was it?", "name"),
+        ("Where is the office?", "name"),
+        ("Which university published the paper?", "name"),
+        ("What is an embedding?", None),
+        ("How does it work?", None),
+        ("Why are whole sentences better?", None),
+        ("", None),
+    ],
+)
+def test_the_kind_is_told_by_the_question_word(question: str, kind: str | None) -> None:
+    assert expected_kind(question) == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence", "question", "found"),
+    [
+        ("number", "It has 384 dimensions, or 1,024.", "How many dimensions?", {"384", "1,024"}),
+        ("number", "Two of 3.5 million left.", "How many of the two left?", {"3.5", "million"}),
+        ("number", "It has many dimensions.", "How many dimensions?", set()),
+        ("date", "It opened in May 1987 at 9:30.", "When did it open?", {"may", "1987", "9:30"}),
+        ("date", "In 1987 it may have opened.", "When in 1987 did it open?", set()),
+        ("date", "Page 3187 says nothing.", "When?", set()),
+        ("name", "The model is by Mikolov and Google.", "Who made the model?", {"mikolov", "google"}),
+        ("name", "Mikolov made it. Google paid.", "Who made it?", set()),  # capitals that begin a sentence
+        ("name", "It was made at Google.", "Who worked at google?", set()),
+    ],
+)
+def test_only_what_the_question_does_not_say_is_new(kind: str, sentence: str, question: str, found: set[str]) -> None:
+    assert novel(kind, sentence, question) == found
+
+
+@pytest.mark.parametrize("sentence", ["and so on.", "It rained.", "However, not here.", ", which", "THEY left."])
+def test_a_continuation_begins_in_lower_case_or_with_a_word_that_points_back(sentence: str) -> None:
+    assert CONTINUATION.match(sentence)
+
+
+@pytest.mark.parametrize("sentence", ["The model is small.", "Items cost more.", "2 of them left.", "Andes are high."])
+def test_a_sentence_that_stands_alone_is_no_continuation(sentence: str) -> None:
+    assert not CONTINUATION.match(sentence)
