@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -52,6 +52,7 @@ class TokenVectors:
     spans: NDArray[np.int64]  # (tokens, 2): start and end of each token, in characters of the text
 
 
+@runtime_checkable
 class TokenEncoder(Protocol):
     """Gives the vectors of single tokens, each in the light of its whole text."""
 

@@ -4,54 +4,73 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING, Protocol
 
-from rag.encoder import Encoder
+import numpy as np
+
+from rag.encoder import TokenEncoder, TokenVectors
 from rag.generator import Draft, DraftSentence, Span
-from rag.questions import CONTINUATION, expected_kind, novel
+from rag.questions import expected_kind, names, novel
 from rag.sentences import plain_text, sentence_spans
 from rag.types import Hit
 from rag.words import stems, stop_stems
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _FEWEST_WORDS = 4  # a shorter line is a label, not an answer, unless there is nothing else
 _FAR_LESS_LIKELY = 2.0  # in log-odds, below the first sentence of an answer
+
+SENTENCE_FEATURES = (
+    "match",  # each token of the question with its most similar token of the sentence: the mean cosine
+    "similarity",  # cosine of the question and the sentence, the latter in the light of its whole passage
+    "coverage",  # share of the question's words, weighted by rarity, that stand in the sentence
+    "coverage_around",  # share that stand in its neighbours, title or headings, but not in it
+    "fits_kind",  # 1 if the question asks for a number, date or name, and the sentence holds one that is not in it
+    "asks_for_fact",  # 1 if it asks for a number, date or name
+    "words",  # logarithm of its length in words
+)
+ANSWER_FEATURES = (  # of the best sentence
+    "match",
+    "similarity",
+    "passage_score",  # of its passage, by the retriever: 0 to 1
+    "names_missing",  # share of the question's names that its passage does not hold
+    "has_names",  # 1 if there are names in the question
+    "known",  # share of the question's words, weighted by rarity, that stand anywhere in the index
+)
+
+
+class Vocabulary(Protocol):
+    """What an index knows of words; `Index` is one."""
+
+    def term_weights(self, stems: Sequence[str]) -> Mapping[str, float]:
+        """How rare each stemmed word is: above 0, higher is rarer."""
+
+    def known_words(self, stems: Sequence[str]) -> set[str]:
+        """Those of the stemmed words that stand anywhere in the index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A sentence that might answer, with what was measured of it (`SENTENCE_FEATURES`)."""
+    """A sentence that might answer."""
 
     span: Span
     text: str
-    features: tuple[float, ...]
+    features: tuple[float, ...]  # the values of SENTENCE_FEATURES
+    answered: tuple[float, ...]  # the values of ANSWER_FEATURES, should it be the best
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """Two logistic regressions, fitted by benchmarks/fit_extractive.py; the file says on what."""
 
+    space: str  # of the encoder whose token vectors they were fitted on; of no use with another
     sentence: tuple[float, ...]  # bias, then one for each of SENTENCE_FEATURES
     answered: tuple[float, ...]  # bias, then one for each of ANSWER_FEATURES
-
-
-SENTENCE_FEATURES = (
-    "similarity",  # cosine of the question and the sentence under its title and headings
-    "coverage",  # share of the question's words, weighted by rarity, that stand in the sentence
-    "coverage_around",  # share that stand in its neighbours, title or headings, but not in it
-    "fits_kind",  # 1 if the question asks for a number, date or name, and the sentence holds one that is not in it
-    "asks_for_fact",  # 1 if it asks for a number, date or name
-    "words",  # logarithm of its length in words
-    "fragment",  # 1 if it begins like the continuation of another sentence
-)
-ANSWER_FEATURES = (  # of the best sentence
-    "best_sentence",  # its log-odds by the first regression
-    "similarity",
-    "coverage",
-    "coverage_with_context",  # coverage + coverage_around
-)
 
 
 @cache
@@ -59,6 +78,7 @@ def default_weights() -> Weights:
     """Those in the package."""
     data = json.loads(files("rag").joinpath("extractive.json").read_text(encoding="utf-8"))
     return Weights(
+        space=data["space"],
         sentence=(data["sentence"]["bias"], *(data["sentence"][name] for name in SENTENCE_FEATURES)),
         answered=(data["answered"]["bias"], *(data["answered"][name] for name in ANSWER_FEATURES)),
     )
@@ -70,23 +90,18 @@ class ExtractiveGenerator:
     name = "extractive"
 
     def __init__(
-        self,
-        encoder: Encoder,
-        term_weights: Callable[[Sequence[str]], Mapping[str, float]],
-        *,
-        max_sentences: int = 3,
-        weights: Weights | None = None,
+        self, encoder: TokenEncoder, vocabulary: Vocabulary, *, max_sentences: int = 3, weights: Weights | None = None
     ) -> None:
         """Bind what it measures with.
 
         Args:
-            encoder: of the index that the passages come from.
-            term_weights: rarity of stemmed words, as `Index.term_weights`.
+            encoder: reads question and passages token by token; need not be the one that the index was made with.
+            vocabulary: of the index that the passages come from.
             max_sentences: at most, in a draft.
-            weights: by default those in the package.
+            weights: by default those in the package, which go with the default model.
         """
         self._encoder = encoder
-        self._term_weights = term_weights
+        self._vocabulary = vocabulary
         self._max_sentences = max_sentences
         self._weights = weights or default_weights()
 
@@ -95,14 +110,15 @@ class ExtractiveGenerator:
         if not candidates:
             return Draft((), 0.0)
         odds = [_linear(self._weights.sentence, candidate.features) for candidate in candidates]
-        confidence = _sigmoid(_linear(self._weights.answered, answer_features(candidates, odds)))
+        order = sorted(range(len(candidates)), key=lambda i: -odds[i])
+        confidence = _sigmoid(_linear(self._weights.answered, candidates[order[0]].answered))
         chosen: list[DraftSentence] = []
         said: set[str] = set()
-        for i in sorted(range(len(candidates)), key=lambda i: -odds[i]):
-            text = plain_text(candidates[i].text)
+        for i in order:
             # Behind the first come only sentences that are not far less likely to answer.
-            if chosen and (len(chosen) >= self._max_sentences or odds[i] < max(odds) - _FAR_LESS_LIKELY):
+            if chosen and (len(chosen) >= self._max_sentences or odds[i] < odds[order[0]] - _FAR_LESS_LIKELY):
                 break
+            text = plain_text(candidates[i].text)
             if text.casefold() not in said:
                 said.add(text.casefold())
                 chosen.append(DraftSentence(text, (candidates[i].span,)))
@@ -110,57 +126,97 @@ class ExtractiveGenerator:
 
     def candidates(self, question: str, passages: Sequence[Hit]) -> list[Candidate]:
         """Every sentence of the passages with its features, in the order of the passages."""
-        found = [
-            (p, start, end)
-            for p, hit in enumerate(passages)
-            for start, end in sentence_spans(hit.chunk.text)
-            if len(hit.chunk.text[start:end].split()) >= _FEWEST_WORDS
-        ] or [(p, s, e) for p, hit in enumerate(passages) for s, e in sentence_spans(hit.chunk.text)]
+        found = _sentences(passages)
         if not found:
             return []
         texts = [passages[p].chunk.text[start:end] for p, start, end in found]
-        contexts = [passages[p].chunk.context for p, _, _ in found]
-        query = self._encoder.encode_queries([question])[0]
-        encoded = [f"{context}\n{text}" if context else text for context, text in zip(contexts, texts, strict=True)]
-        similarities = (self._encoder.encode_documents(encoded) @ query).tolist()
+        matches = self._matches(question, passages, found)
 
-        asked, *words = stems([question, *texts, *contexts])
-        sentence_words, context_words = words[: len(texts)], words[len(texts) :]
+        asked, named, *words = stems(
+            [question, " ".join(names(question)), *texts, *(h.chunk.encoded for h in passages)]
+        )
+        in_sentence, in_passage = [set(w) for w in words[: len(texts)]], [set(w) for w in words[len(texts) :]]
+        in_context = [set(w) for w in stems([hit.chunk.context for hit in passages])]
         wanted = {stem for stem in asked if stem not in stop_stems()} or set(asked)
-        rarity = self._term_weights(sorted(wanted))
+        wanted_names = {stem for stem in named if stem not in stop_stems()}
+        rarity = self._vocabulary.term_weights(sorted(wanted))
         total = sum(rarity.values()) or 1.0
+        known = sum(rarity[stem] for stem in self._vocabulary.known_words(sorted(wanted))) / total
         kind = expected_kind(question)
 
         candidates = []
         for i, (p, start, end) in enumerate(found):
-            here = wanted.intersection(sentence_words[i])
-            around = {stem for stem in context_words[i] if stem in wanted}
+            here = wanted & in_sentence[i]
+            around = wanted & in_context[p]
             for j in (i - 1, i + 1):
                 if 0 <= j < len(found) and found[j][0] == p:
-                    around |= wanted.intersection(sentence_words[j])
+                    around |= wanted & in_sentence[j]
+            match, similarity = matches[i]
             candidates.append(
                 Candidate(
                     span=Span(p, passages[p].chunk.start + start, passages[p].chunk.start + end),
                     text=texts[i],
                     features=(
-                        similarities[i],
+                        match,
+                        similarity,
                         sum(rarity[stem] for stem in here) / total,
                         sum(rarity[stem] for stem in around - here) / total,
                         float(kind is not None and bool(novel(kind, texts[i], question))),
                         float(kind is not None),
                         math.log(1 + len(texts[i].split())),
-                        float(bool(CONTINUATION.match(texts[i]))),
+                    ),
+                    answered=(
+                        match,
+                        similarity,
+                        passages[p].score,
+                        len(wanted_names - in_passage[p]) / max(len(wanted_names), 1),
+                        float(bool(wanted_names)),
+                        known,
                     ),
                 )
             )
         return candidates
 
+    def _matches(
+        self, question: str, passages: Sequence[Hit], found: Sequence[tuple[int, int, int]]
+    ) -> list[tuple[float, float]]:
+        """(match, similarity) of each sentence. Each passage is read once, whole, under its title and headings.
 
-def answer_features(candidates: Sequence[Candidate], odds: Sequence[float]) -> tuple[float, ...]:
-    """What tells whether any sentence answers: the values of ANSWER_FEATURES."""
-    best = max(range(len(odds)), key=odds.__getitem__)
-    value = dict(zip(SENTENCE_FEATURES, candidates[best].features, strict=True))
-    return odds[best], value["similarity"], value["coverage"], value["coverage"] + value["coverage_around"]
+        `match` is the late interaction of Khattab and Zaharia (2020), doi:10.1145/3397271.3401075, on the token vectors
+        of the sentence encoder; `similarity` takes the mean of the sentence's token vectors for its vector.
+        """
+        read = self._encoder.encode_tokens([question, *(hit.chunk.encoded for hit in passages)])
+        tokens = _unit(read[0].vectors)
+        whole = _unit(read[0].vectors.mean(axis=0)) if len(tokens) else None
+        matches = []
+        for p, start, end in found:
+            chunk, passage = passages[p].chunk, read[1 + p]
+            offset = len(chunk.encoded) - len(chunk.text)
+            inside = _tokens_between(passage, offset + start, offset + end)
+            if whole is None or not len(inside):
+                matches.append((0.0, 0.0))
+                continue
+            best = (tokens @ _unit(inside).T).max(axis=1)
+            matches.append((float(best.mean()), float(whole @ _unit(inside.mean(axis=0)))))
+        return matches
+
+
+def _sentences(passages: Sequence[Hit]) -> list[tuple[int, int, int]]:
+    """(passage, start, end) of each sentence, in characters of the passage; labels only where there is nothing else."""
+    found = [(p, s, e) for p, hit in enumerate(passages) for s, e in sentence_spans(hit.chunk.text)]
+    long = [(p, s, e) for p, s, e in found if len(passages[p].chunk.text[s:e].split()) >= _FEWEST_WORDS]
+    return long or found
+
+
+def _tokens_between(read: TokenVectors, start: int, end: int) -> NDArray[np.float32]:
+    spans = read.spans
+    inside = (spans[:, 0] >= start) & (spans[:, 1] <= end) & (spans[:, 1] > spans[:, 0])
+    return read.vectors[inside]
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    return unit
 
 
 def _linear(weights: Sequence[float], features: Sequence[float]) -> float:

@@ -309,6 +309,11 @@ class Index:
             n, found = self._store.n_chunks(), self._store.document_frequencies(stems)
             return {stem: math.log1p(n / (1 + found.get(stem, 0))) for stem in stems}
 
+    def known_words(self, stems: Sequence[str]) -> set[str]:
+        """Those of the stemmed words that stand anywhere in the index."""
+        with self._lock:
+            return set(self._store.document_frequencies(stems))
+
     def status(self) -> IndexStatus:
         """Counts, sizes, what made the index, the last ingest, and which files were set aside and why."""
         with self._lock:

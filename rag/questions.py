@@ -1,11 +1,8 @@
-"""What kind of thing a question asks for, and whether a sentence holds one that the question does not."""
+"""What a question says of itself: the kind of thing it asks for, and the names in it."""
 
 from __future__ import annotations
 
 import re
-
-# A sentence that begins so usually goes on from the one before it, and says less when it stands alone.
-CONTINUATION = re.compile(r"[a-z,;)]|(?i:it|they|he|she|this|these|those|such|its|their|however|also|and|but)\b")
 
 _KINDS = {
     "number": re.compile(
@@ -42,3 +39,13 @@ def novel(kind: str, sentence: str, question: str) -> set[str]:
     """What the sentence holds of that kind and the question does not, in lower case."""
     asked = set(re.findall(r"[\w'-]+", question.casefold()))
     return {match[0].casefold() for match in _EXAMPLES[kind].finditer(sentence)} - asked
+
+
+def names(question: str) -> list[str]:
+    """The words that look like names: a digit or an inner capital (GPT-3, word2vec), or a capital not at the start."""
+    words = re.findall(r"[\w'-]+", question)
+    return [
+        word
+        for i, word in enumerate(words)
+        if re.search(r"\d|\w[A-Z]", word) or (i > 0 and word[0].isupper() and word != "I")
+    ]

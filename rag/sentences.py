@@ -36,6 +36,8 @@ _STARTER = re.compile(
 )
 # "word2vec uses …", "fastText adds …": a name that begins in lower case can begin a sentence.
 _NAMED_IN_LOWER_CASE = re.compile(r"[a-z]+(?:[0-9]|-?[A-Z])\w*")
+_SHORT_LINE = 0.6  # of the width of the longest line
+_FEWEST_WRAPPED = 50  # characters: text of shorter lines is a list or a poem, and says nothing of its width
 _CLAUSE = re.compile(r"[;:,—–]\s+|[；：，、]|\s+")
 
 
@@ -53,6 +55,7 @@ def _blocks(text: str) -> Iterator[tuple[int, int]]:
     begin: int | None = None  # of the running paragraph
     end = 0
     in_code, in_list = _begins_in_code(text), False
+    width = max(len(line) for line in text.split("\n"))
     for line_start, stop in _lines(text):
         quote = None if in_code else _QUOTE.match(text, line_start, stop)
         start = quote.end() if quote else line_start
@@ -78,8 +81,18 @@ def _blocks(text: str) -> Iterator[tuple[int, int]]:
         elif begin is None:
             begin, in_list = start, False
         end = stop
+        if _stands_alone(line, text[stop + 1 : stop + 2], width):
+            yield begin, end
+            begin = None
     if begin is not None:
         yield begin, end
+
+
+def _stands_alone(line: str, following: str, width: int) -> bool:
+    """Whether a line is a heading that carries no mark, as in the text of a PDF: far shorter than the lines are wide,
+    without an end mark, and followed by a capital."""
+    short = len(line) < _SHORT_LINE * width and width >= _FEWEST_WRAPPED
+    return short and following.isupper() and line[-1:].isalnum()
 
 
 def _begins_in_code(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,4 +34,21 @@ def docs(tmp_path: Path) -> Path:
     (folder / "apples.txt").write_text("Apples grow on trees.")
     (folder / "bees.txt").write_text("Bees make honey.")
     (folder / "sub" / "cows.txt").write_text("Cows give milk.")
+    return folder
+
+
+@pytest.fixture
+def fake_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extractive generator reads with the fake encoder in place of the default model."""
+    monkeypatch.setattr("rag.pipeline.load_encoder", lambda: HashingEncoder(max_tokens=256))
+
+
+@pytest.fixture(scope="session")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks like a clone in which the sample corpus was ingested with the real model."""
+    folder = tmp_path_factory.mktemp("clone")
+    shutil.copytree(Path(__file__).parents[1] / "corpora", folder / "corpora")
+    with Index.create(folder / "indexes" / "embeddings") as index:
+        report = index.ingest(folder / "corpora" / "embeddings")
+    assert (report.read, report.set_aside) == (23, [])
     return folder

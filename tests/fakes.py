@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.encoder import TokenVectors
 from rag.generator import Draft
 from rag.types import Hit
 
@@ -31,6 +33,15 @@ class HashingEncoder:
         self.texts.extend(texts)
         return self._encode(texts)
 
+    def encode_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """One token a word; its vector is that of the word alone."""
+        found = []
+        for text in texts:
+            words = list(re.finditer(r"\S+", text))[: self.max_tokens - 2]
+            spans = np.array([match.span() for match in words], dtype=np.int64).reshape(-1, 2)
+            found.append(TokenVectors(self._encode([match[0] for match in words]), spans))
+        return found
+
     def count_tokens(self, text: str) -> int:
         return len(text.split()) + 2  # a beginning and an end, as real models have
 
@@ -43,6 +54,19 @@ class HashingEncoder:
                 vectors[row, 0] = 1
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
+
+
+class EqualWords:
+    """A vocabulary in which every word is equally rare, and known unless it was named as unknown."""
+
+    def __init__(self, *unknown: str) -> None:
+        self.unknown = set(unknown)
+
+    def term_weights(self, stems: Sequence[str]) -> dict[str, float]:
+        return dict.fromkeys(stems, 1.0)
+
+    def known_words(self, stems: Sequence[str]) -> set[str]:
+        return set(stems) - self.unknown
 
 
 class QueuedGenerator:

@@ -91,3 +91,13 @@ def test_importing_rag_loads_neither_numpy_nor_faiss() -> None:
 def test_the_help_of_the_command_line_loads_neither_numpy_nor_faiss() -> None:
     code = "from rag.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
     assert not loaded_after(code) & (HEAVY | {"numpy", "faiss", "onnxruntime"})
+
+
+@pytest.mark.parametrize("file", ["rag/quickstart.py", "rag/__init__.py", "tests/__main__.py", "tests/__init__.py"])
+def test_what_runs_before_anything_is_installed_imports_the_standard_library_alone(file: str) -> None:
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    for node in tree.body:  # what is imported at once; `rag` itself resolves its names late
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        for name in names:
+            assert name.split(".")[0] in sys.stdlib_module_names or name == "rag.quickstart"

@@ -23,7 +23,7 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_reading: None) -> Run:
     """Runs `rag` in an empty folder, with a fake encoder in place of the model."""
 
     def load(name: str = "hashing", *, device: str | None = None) -> Encoder:

@@ -29,6 +29,8 @@ from rag.retriever import Retriever
 from rag.types import Chunk, Document, Hit, Place
 from tests.fakes import HashingEncoder, QueuedGenerator
 
+pytestmark = pytest.mark.usefixtures("fake_reading")
+
 
 def test_metrics_are_those_worked_by_hand() -> None:
     qrels = {"q1": {"a": 2, "b": 1, "c": 1}, "q2": {"d": 1}}

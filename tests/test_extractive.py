@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -12,32 +11,37 @@ from hypothesis import strategies as st
 from rag.extractive import (
     ANSWER_FEATURES,
     SENTENCE_FEATURES,
+    Candidate,
     ExtractiveGenerator,
     Weights,
-    answer_features,
     default_weights,
 )
 from rag.generator import Draft, DraftSentence, Span
 from rag.sentences import plain_text
 from rag.types import Chunk, Hit
 from rag.words import stems, stop_stems
-from tests.fakes import HashingEncoder
+from tests.fakes import EqualWords, HashingEncoder
 
 GEESE = "Geese graze on grass near the lake. The goose flies to Egypt in autumn. Foxes sleep in winter."
-# Twice the similarity and four times the coverage, less 3; the second regression looks at the best sentence only.
-WEIGHTS = Weights(sentence=(-3.0, 2.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0), answered=(0.0, 1.0, 0.0, 0.0, 0.0))
-
-
-def equally_rare(words: Sequence[str]) -> dict[str, float]:
-    return dict.fromkeys(words, 1.0)
+# Twice the match and four times the coverage, less 3; the second regression is the match of the best sentence.
+WEIGHTS = Weights("", (-3.0, 2.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
 
 
 def passage(text: str, *, doc_id: str = "a.txt", start: int = 0, context: str = "") -> Hit:
     return Hit(1, Chunk(doc_id, text, start, start + len(text), context=context), score=1.0, rank=1)
 
 
-def generator(*, max_sentences: int = 3, weights: Weights = WEIGHTS) -> ExtractiveGenerator:
-    return ExtractiveGenerator(HashingEncoder(), equally_rare, max_sentences=max_sentences, weights=weights)
+def generator(*, max_sentences: int = 3, weights: Weights = WEIGHTS, unknown: str = "") -> ExtractiveGenerator:
+    vocabulary = EqualWords(*unknown.split())
+    return ExtractiveGenerator(HashingEncoder(), vocabulary, max_sentences=max_sentences, weights=weights)
+
+
+def of_sentence(candidate: Candidate) -> dict[str, float]:
+    return dict(zip(SENTENCE_FEATURES, candidate.features, strict=True))
+
+
+def of_answer(candidate: Candidate) -> dict[str, float]:
+    return dict(zip(ANSWER_FEATURES, candidate.answered, strict=True))
 
 
 def test_the_sentence_with_the_words_of_the_question_comes_first() -> None:
@@ -51,7 +55,7 @@ def test_sentences_of_several_passages_are_ordered_by_their_odds() -> None:
         passage("When winter comes the river freezes and boats stay home.", doc_id="b", start=7),
     ]
     found = generator().candidates("river freezes boats", passages)
-    assert [round(candidate.features[1], 3) for candidate in found] == [0, 0.667, 1]
+    assert [round(of_sentence(candidate)["coverage"], 3) for candidate in found] == [0, 0.667, 1]
     draft = generator(max_sentences=2).generate("river freezes boats", passages)
     assert [sentence.spans for sentence in draft.sentences] == [(Span(1, 7, 63),), (Span(0, 28, 61),)]
 
@@ -75,15 +79,15 @@ def test_a_sentence_that_stands_in_two_passages_is_said_once() -> None:
 
 def test_the_confidence_is_the_second_regression_of_the_best_sentence() -> None:
     made = generator()
-    candidates = made.candidates("goose", [passage(GEESE)])
-    odds = [-3 + 2 * candidate.features[0] + 4 * candidate.features[1] for candidate in candidates]
-    assert made.generate("goose", [passage(GEESE)]).confidence == pytest.approx(1 / (1 + math.exp(-max(odds))))
-    assert answer_features(candidates, odds)[0] == max(odds)
+    best = max(made.candidates("goose", [passage(GEESE)]), key=lambda candidate: of_sentence(candidate)["coverage"])
+    match = of_answer(best)["match"]
+    assert match == pytest.approx(1)  # the one word of the question stands in the sentence
+    assert made.generate("goose", [passage(GEESE)]).confidence == pytest.approx(1 / (1 + math.exp(-match)))
 
 
 @pytest.mark.parametrize(("bias", "confidence"), [(-1000.0, 0.0), (0.0, 0.5), (1000.0, 1.0)])
 def test_the_confidence_stays_within_0_and_1(bias: float, confidence: float) -> None:
-    weights = Weights(WEIGHTS.sentence, (bias, 0.0, 0.0, 0.0, 0.0))
+    weights = Weights("", WEIGHTS.sentence, (bias, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
     assert generator(weights=weights).generate("goose", [passage(GEESE)]).confidence == confidence
 
 
@@ -102,32 +106,60 @@ def test_a_label_answers_only_where_there_is_nothing_else() -> None:
 def test_the_features_of_a_sentence_are_as_their_names_say() -> None:
     text = "It opened for the public. The museum opened in 1987."
     first, second = generator().candidates("When was the museum opened?", [passage(text, context="Museum")])
-    names = dict(zip(SENTENCE_FEATURES, second.features, strict=True))
+    names = of_sentence(second)
     assert names["coverage"] == 1  # 'museum' and 'opened'
     assert names["coverage_around"] == 0
     assert names["fits_kind"] == names["asks_for_fact"] == 1
     assert names["words"] == pytest.approx(math.log(1 + 5))
-    assert names["fragment"] == 0
-    names = dict(zip(SENTENCE_FEATURES, first.features, strict=True))
+    names = of_sentence(first)
     assert (names["coverage"], names["coverage_around"]) == (0.5, 0.5)
-    assert (names["fits_kind"], names["fragment"]) == (0, 1)
+    assert names["fits_kind"] == 0
+
+
+def test_each_token_of_the_question_is_held_against_its_nearest_token_of_the_sentence() -> None:
+    first, second = generator().candidates("red apples fall", [passage("Green apples fall down. Red wine is poured.")])
+    assert of_sentence(first)["match"] == pytest.approx(2 / 3)
+    assert of_sentence(second)["match"] == pytest.approx(1 / 3)
+    # The mean of one-hot words: 2 common ones of 3 and 4 words, and 1 of 3 and 4.
+    assert of_sentence(first)["similarity"] == pytest.approx(2 / math.sqrt(12))
+    assert of_sentence(second)["similarity"] == pytest.approx(1 / math.sqrt(12))
+
+
+def test_the_tokens_of_title_and_headings_do_not_count_for_the_sentence() -> None:
+    (candidate,) = generator().candidates("red apples", [passage("Green pears fall down.", context="Red apples")])
+    assert of_sentence(candidate)["match"] == 0
+    assert of_sentence(candidate)["coverage_around"] == 1
+
+
+def test_names_that_the_passage_lacks_and_words_that_the_index_lacks_are_told() -> None:
+    (candidate,) = generator(unknown="annoy").candidates(
+        "How does Annoy differ from HNSW?", [passage("HNSW is a graph of vectors.")]
+    )
+    told = of_answer(candidate)
+    assert (told["has_names"], told["names_missing"]) == (1, 0.5)
+    assert told["known"] == pytest.approx(2 / 3)  # 'differ' and 'hnsw', but not 'annoy'
+    assert told["passage_score"] == 1
+    (candidate,) = generator().candidates("how does it differ?", [passage("HNSW is a graph of vectors.")])
+    assert (of_answer(candidate)["has_names"], of_answer(candidate)["names_missing"]) == (0, 0)
 
 
 def test_a_question_of_stop_words_alone_is_asked_with_them() -> None:
     (candidate,) = generator().candidates("who are you", [passage("We are who we are.")])
-    assert dict(zip(SENTENCE_FEATURES, candidate.features, strict=True))["coverage"] == pytest.approx(2 / 3)
+    assert of_sentence(candidate)["coverage"] == pytest.approx(2 / 3)
 
 
 def test_a_question_without_words_gets_a_draft_with_no_coverage() -> None:
-    assert [candidate.features[1] for candidate in generator().candidates("???", [passage(GEESE)])] == [0, 0, 0]
+    assert [of_sentence(candidate)["coverage"] for candidate in generator().candidates("???", [passage(GEESE)])] == [
+        0
+    ] * 3
 
 
 def test_the_packages_weights_name_every_feature() -> None:
     weights = default_weights()
     assert len(weights.sentence) == 1 + len(SENTENCE_FEATURES)
     assert len(weights.answered) == 1 + len(ANSWER_FEATURES)
-    assert weights.sentence[1 + SENTENCE_FEATURES.index("coverage")] > 0
-    assert weights.answered[1 + ANSWER_FEATURES.index("best_sentence")] > 0
+    assert weights.sentence[1 + SENTENCE_FEATURES.index("match")] > 0
+    assert weights.answered[1 + ANSWER_FEATURES.index("names_missing")] < 0
 
 
 @given(

@@ -16,6 +16,8 @@ from rag.retriever import Retriever
 from rag.types import Citation, Document, Section, Sentence
 from tests.fakes import HashingEncoder, QueuedGenerator
 
+pytestmark = pytest.mark.usefixtures("fake_reading")
+
 GOOSE = "The goose is a bird of the lake. It flies to Egypt in autumn.\n\nPage two tells of the goose's nest."
 DOCUMENTS = [
     Document("goose.pdf", GOOSE, title="Geese", pages=(0, 63)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,6 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that looks like a clone in which the sample corpus was ingested with the real model."""
-    folder = tmp_path_factory.mktemp("clone")
-    shutil.copytree(ROOT / "corpora", folder / "corpora")
-    index = rag.Index.create(folder / "indexes" / "embeddings")
-    assert index.ingest(folder / "corpora" / "embeddings").set_aside == []
-    index.close()
-    return folder
 
 
 def python_blocks(text: str) -> list[str]:
@@ -45,8 +33,8 @@ def shell_examples() -> list[tuple[str, str]]:
     return found
 
 
-def test_the_commands_of_the_readme_print_what_it_says(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
+def test_the_commands_of_the_readme_print_what_it_says(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(course)
     assert len(shell_examples()) >= 3
     for command, output in shell_examples():
         program, *words = shlex.split(command)
@@ -57,14 +45,14 @@ def test_the_commands_of_the_readme_print_what_it_says(place: Path, monkeypatch:
             assert result.stdout.strip() == output.strip()
 
 
-def test_the_python_of_the_readme_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
+def test_the_python_of_the_readme_runs(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(course)
     [code] = python_blocks(README)
     exec(compile(code, "README.md", "exec"), {})
 
 
-def test_the_python_of_the_library_page_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
+def test_the_python_of_the_library_page_runs(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(course)
     model = rag.encoder.bundled_model()
     assert model is not None
     names: dict[str, object] = {}

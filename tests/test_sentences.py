@@ -256,3 +256,19 @@ def test_what_is_said_is_one_line_and_never_empty(text: str) -> None:
         plain = plain_text(sentence)
         assert plain == " ".join(plain.split())
         assert any(character.isalnum() for character in plain)
+
+
+def test_a_heading_without_a_mark_does_not_run_into_the_sentence_below_it() -> None:
+    text = (
+        "Autoencoders\nThe bottleneck\nAn autoencoder is a neural network that is trained to reproduce its own input\n"
+        "and a decoder turns the code back. They wrote of it in the journal\nScience, years ago.\nMore layers\nIt grew."
+    )
+    assert [text[start:end] for start, end in sentence_spans(text)] == [
+        "Autoencoders",
+        "The bottleneck",
+        "An autoencoder is a neural network that is trained to reproduce its own input\n"
+        "and a decoder turns the code back.",
+        "They wrote of it in the journal\nScience, years ago.",
+        "More layers",
+        "It grew.",
+    ]
