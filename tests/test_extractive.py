@@ -23,8 +23,8 @@ from rag.words import stems, stop_stems
 from tests.fakes import EqualWords, HashingEncoder
 
 GEESE = "Geese graze on grass near the lake. The goose flies to Egypt in autumn. Foxes sleep in winter."
-# Twice the match and four times the coverage, less 3; the second regression is the match of the best sentence.
-WEIGHTS = Weights("", (-3.0, 2.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+# The match and three times the coverage, less 3; the second regression is the match of the best sentence.
+WEIGHTS = Weights("", (-3.0, 1.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
 
 
 def passage(text: str, *, doc_id: str = "a.txt", start: int = 0, context: str = "") -> Hit:
@@ -132,7 +132,7 @@ def test_the_tokens_of_title_and_headings_do_not_count_for_the_sentence() -> Non
 
 
 def test_names_that_the_passage_lacks_and_words_that_the_index_lacks_are_told() -> None:
-    (candidate,) = generator(unknown="annoy").candidates(
+    (candidate,) = generator(unknown="annoi").candidates(
         "How does Annoy differ from HNSW?", [passage("HNSW is a graph of vectors.")]
     )
     told = of_answer(candidate)
@@ -175,7 +175,7 @@ def test_nothing_is_invented(question: str, texts: list[str], start: int) -> Non
     passages = [passage(text, start=start) for text in texts]
     draft = generator(weights=default_weights()).generate(question, passages)
     assert 0 <= draft.confidence <= 1
-    assert len(draft.sentences) <= 3
+    assert len(draft.sentences) <= 4
     assert len({sentence.text.casefold() for sentence in draft.sentences}) == len(draft.sentences)
     for sentence in draft.sentences:
         (span,) = sentence.spans

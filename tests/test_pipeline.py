@@ -102,7 +102,7 @@ def test_a_sentence_without_spans_is_not_supported(index: Index) -> None:
 
 def test_below_the_least_confidence_the_documents_do_not_tell(index: Index) -> None:
     said = DraftSentence("A goose.", (Span(0, 0, 9),))
-    for confidence, abstained in ((0.49, True), (0.5, False), (float("nan"), True)):
+    for confidence, abstained in ((0.59, True), (0.6, False), (float("nan"), True)):
         answer = pipeline(index, said, confidence=confidence).ask("goose")
         assert answer.abstained == abstained
         assert (answer.text == NOT_FOUND) == abstained
