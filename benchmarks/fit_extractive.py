@@ -32,7 +32,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from rag.encoder import Encoder, TokenEncoder, load_encoder
+from rag.encoders import Encoder, TokenEncoder, load_encoder
 from rag.extractive import ANSWER_FEATURES, SENTENCE_FEATURES, Candidate, ExtractiveGenerator, Weights
 from rag.index import Index
 from rag.pipeline import DEFAULT_PASSAGES

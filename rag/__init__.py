@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rag.chunking import Chunking
-    from rag.encoder import Encoder, load_encoder
+    from rag.encoders import Encoder, load_encoder
     from rag.errors import RagError
     from rag.extractive import ExtractiveGenerator
     from rag.generator import Draft, DraftSentence, Generator, Span
@@ -25,7 +25,7 @@ _HOME = {
     "Document": "rag.types",
     "Draft": "rag.generator",
     "DraftSentence": "rag.generator",
-    "Encoder": "rag.encoder",
+    "Encoder": "rag.encoders",
     "ExtractiveGenerator": "rag.extractive",
     "Generator": "rag.generator",
     "Hit": "rag.types",
@@ -41,7 +41,7 @@ _HOME = {
     "Sentence": "rag.types",
     "ShortAnswer": "rag.types",
     "Span": "rag.generator",
-    "load_encoder": "rag.encoder",
+    "load_encoder": "rag.encoders",
 }
 
 __version__ = "0.1.0"

@@ -317,7 +317,7 @@ def evaluate_retrieval_command(
     rag evaluate retrieval scifact
     """
     from rag.beir import read_retrieval_set, write_run
-    from rag.encoder import DEFAULT_ENCODER, load_encoder
+    from rag.encoders import DEFAULT_ENCODER, load_encoder
     from rag.evaluation import evaluate_retrieval
 
     data = read_retrieval_set(folder, split=split)

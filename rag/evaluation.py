@@ -13,7 +13,7 @@ from typing import get_args
 import numpy as np
 
 from rag.beir import RetrievalSet, read_lines
-from rag.encoder import Encoder
+from rag.encoders import Encoder
 from rag.errors import EvaluationError
 from rag.index import Index
 from rag.pipeline import Pipeline

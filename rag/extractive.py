@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rag.encoder import TokenEncoder, TokenVectors
+from rag.encoders import TokenEncoder, TokenVectors
 from rag.generator import Draft, DraftSentence, Span
 from rag.questions import expected_kind, names, novel
 from rag.sentences import plain_text, sentence_spans
@@ -93,7 +93,12 @@ class ExtractiveGenerator:
     name = "extractive"
 
     def __init__(
-        self, encoder: TokenEncoder, vocabulary: Vocabulary, *, max_sentences: int = _MAX_SENTENCES, weights: Weights | None = None
+        self,
+        encoder: TokenEncoder,
+        vocabulary: Vocabulary,
+        *,
+        max_sentences: int = _MAX_SENTENCES,
+        weights: Weights | None = None,
     ) -> None:
         """Bind what it measures with.
 

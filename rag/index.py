@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from rag.chunking import Chunking, chunk_document
-from rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
+from rag.encoders import DEFAULT_ENCODER, Encoder, load_encoder
 from rag.errors import (
     EncoderError,
     IndexBusyError,

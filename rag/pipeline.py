@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 
-from rag.encoder import Encoder, TokenEncoder, load_encoder
+from rag.encoders import Encoder, TokenEncoder, load_encoder
 from rag.errors import EncoderError, UsageError
 from rag.extractive import ExtractiveGenerator, default_weights
 from rag.generator import Draft, Generator, Span

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.encoder import TokenVectors
+from rag.encoders import TokenVectors
 from rag.generator import Draft
 from rag.types import Hit
 

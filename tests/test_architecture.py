@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
     ["types", "errors"],
     ["chunking", "fusion", "sentences", "questions", "words"],
-    ["folders", "loaders", "encoder", "compiled", "vectors", "store", "migrations", "generator", "extractive", "beir"],
+    ["folders", "loaders", "encoders", "vectors", "store", "migrations", "generator", "extractive", "beir"],
     ["index"],
     ["retriever"],
     ["pipeline", "evaluation", "langchain"],
@@ -23,7 +23,7 @@ ROWS = [
 ]
 # Within a row, the few that build on a neighbour.
 NEIGHBOURS = {
-    ("compiled", "encoder"), ("encoder", "compiled"), ("store", "migrations"), ("extractive", "encoder"),
+    ("store", "migrations"), ("extractive", "encoders"),
     ("extractive", "generator"), ("evaluation", "pipeline"), ("cli", "quickstart"),
 }  # fmt: skip
 ROW_OF = {module: row for row, modules in enumerate(ROWS) for module in modules}

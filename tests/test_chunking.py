@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.chunking import Chunking, chunk_document
-from rag.encoder import Encoder, load_encoder
+from rag.encoders import Encoder, load_encoder
 from rag.errors import UsageError
 from rag.types import Chunk, Document, Section
 from tests.fakes import HashingEncoder

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from rag import cli
 from rag import index as index_module
-from rag.encoder import Encoder
+from rag.encoders import Encoder
 from rag.index import Index
 from tests.fakes import HashingEncoder
 

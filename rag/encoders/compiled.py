@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rag.encoder import ModelSpec, TokenVectors, encodable, read_model_spec
+from rag.encoders.base import ModelSpec, TokenVectors, encodable, read_model_spec
 from rag.errors import EncoderError
 
 if TYPE_CHECKING:
