@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from rag.errors import RagError
     from rag.extractive import ExtractiveGenerator
     from rag.generator import Draft, DraftSentence, Generator, Span
-    from rag.index import Index, IndexStatus, IngestReport, Progress
+    from rag.index import Index, IndexStatus
+    from rag.ingest import IngestReport, Progress
     from rag.pipeline import Pipeline
     from rag.retriever import Retriever
     from rag.types import Answer, Chunk, Citation, Document, Hit, Place, Section, Sentence, ShortAnswer
@@ -31,10 +32,10 @@ _HOME = {
     "Hit": "rag.types",
     "Index": "rag.index",
     "IndexStatus": "rag.index",
-    "IngestReport": "rag.index",
+    "IngestReport": "rag.ingest",
     "Pipeline": "rag.pipeline",
     "Place": "rag.types",
-    "Progress": "rag.index",
+    "Progress": "rag.ingest",
     "RagError": "rag.errors",
     "Retriever": "rag.retriever",
     "Section": "rag.types",

@@ -17,7 +17,8 @@ import click
 from rag.errors import IndexNotFoundError, RagError, UsageError
 
 if TYPE_CHECKING:
-    from rag.index import Index, IngestReport, Progress
+    from rag.index import Index
+    from rag.ingest import IngestReport, Progress
     from rag.types import Answer, Hit, JsonValue
 
 INDEXES = Path("indexes")

@@ -71,7 +71,7 @@ def find_files(
 
 
 def _found(root: str, excluded: _Rules | None, ignore_names: Sequence[str]) -> Iterator[FoundFile | Unreadable]:
-    name = _shown(os.path.basename(os.path.abspath(root)))
+    name = shown(os.path.basename(os.path.abspath(root)))
     try:
         status = os.stat(root)
     except OSError as exc:
@@ -143,13 +143,13 @@ class _Walk:
         for entry in listed:
             if entry.name.startswith("."):
                 continue
-            shown = _shown(entry.name)
-            relpath = folder.relpath + shown
+            name = shown(entry.name)
+            relpath = folder.relpath + name
             try:
                 is_folder = entry.is_dir()
                 if self._is_ignored(relpath + "/" * is_folder, rules):
                     continue
-                if shown != entry.name and shown in names:
+                if name != entry.name and name in names:
                     yield Unreadable(
                         Path(entry.path), relpath, "is named as another file is once its bytes are written out"
                     )
@@ -190,7 +190,17 @@ def _spec(patterns: Iterable[str]) -> GitIgnoreSpec:
     return GitIgnoreSpec.from_lines(patterns)
 
 
-def _shown(name: str) -> str:
+def absolute(path: str | os.PathLike[str]) -> str:
+    """An absolute path as valid Unicode, as files are shown: it names a place, and opens nothing."""
+    return shown(os.path.abspath(path))
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether a path is that of a folder or of anything in it, by its name alone."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def shown(name: str) -> str:
     r"""A file name as valid Unicode: bytes that are no UTF-8 are written out, as '\xff'."""
     try:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

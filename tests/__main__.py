@@ -16,7 +16,7 @@ def main() -> None:
     run([python, "-m", "ruff", "format", "--check", "."])
     run([python, "-m", "ruff", "check", "."])
     run([python, "-m", "mypy"])
-    run([python, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup", *sys.argv[1:]])
+    run([python, "-m", "pytest", "-q", "-rs", "-n", "2", "--dist", "loadgroup", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ ROWS = [
     ["types", "errors"],
     ["chunking", "fusion", "sentences", "questions", "words"],
     ["folders", "loaders", "encoders", "vectors", "store", "migrations", "generator", "extractive", "beir"],
+    ["ingest"],
     ["index"],
     ["retriever"],
     ["pipeline", "evaluation", "langchain"],

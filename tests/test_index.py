@@ -23,7 +23,8 @@ from rag.errors import (
     LoadError,
     UsageError,
 )
-from rag.index import Index, IngestReport, Progress
+from rag.index import Index
+from rag.ingest import IngestReport, Progress
 from rag.retriever import Retriever
 from rag.store import StoreWriter
 from rag.types import Document, Place
