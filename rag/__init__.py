@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from rag.pipeline import Pipeline
     from rag.retriever import Retriever
     from rag.types import Answer, Chunk, Citation, Document, Hit, Place, Section, Sentence, ShortAnswer
+
+# Nothing phones home, from whichever side this package is entered. Set before any library is imported that reads them:
+# onnxruntime would keep a device id and a queue of events in the user's cache folder, and send them.
+os.environ.update({"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"})
 
 # The public names, resolved when first used: `import rag` loads neither NumPy nor FAISS.
 _HOME = {

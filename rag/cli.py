@@ -24,23 +24,19 @@ if TYPE_CHECKING:
 INDEXES = Path("indexes")
 EXIT_SET_ASIDE = 3
 
-# Nothing phones home. Set before any library is imported that reads them.
-_QUIET = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
-    "LANGSMITH_TRACING": "false",
-    "LANGCHAIN_TRACING_V2": "false",
-    "TOKENIZERS_PARALLELISM": "true",
-}
-
 
 class _Commands(click.Group):
     """Every `RagError` is one line and exit code 1; nothing ever shows a trace."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        os.environ.update(_QUIET)
         try:
-            return super().main(*args, **kwargs)
+            sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}) or 0)
+        except click.ClickException as exc:
+            exc.show()
+            sys.exit(exc.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("Stopped.", err=True)
+            sys.exit(130)
         except RagError as exc:
             _fail(str(exc))
         except OSError as exc:
@@ -122,6 +118,8 @@ def ingest(
     from rag.index import Index
 
     folder = _index_path(index, default="default")
+    if not folder.exists() and not any(os.path.lexists(path) for path in paths):
+        raise UsageError(f"there is nothing at {', '.join(map(repr, paths))}: name files or folders that exist")
     bar = _ProgressBar()
     with Index.open_or_create(folder, encoder=encoder) as opened, bar:
         try:
@@ -256,11 +254,15 @@ def status(index: str | None, as_json: bool) -> None:
 @click.argument("path")
 @_index
 def remove(path: str, index: str | None) -> None:
-    """Forget a document, or all below a file or folder. The files themselves stay."""
+    """Forget a document, or all below a file or folder.
+
+    The files themselves stay, and come back at the next ingest unless a .ragignore file names them.
+    """
     with _open(index) as opened:
         n = opened.remove(path)
     click.echo(
-        f"Removed {n} document{'' if n == 1 else 's'} from {opened.name}. The files themselves stay where they are."
+        f"Removed {n} document{'' if n == 1 else 's'} from {opened.name}. The files themselves stay where they are, "
+        "and come back at the next ingest unless a .ragignore file names them."
     )
 
 
@@ -421,7 +423,9 @@ def _print_json(value: Any) -> None:
 def _print_answer(answer: Answer) -> None:
     if answer.abstained:
         click.echo(click.style(answer.text, bold=True))
-        if answer.nearest:
+        if not answer.nearest:
+            click.echo("\nThe index holds no documents yet: add some with rag ingest PATH.")
+        else:
             click.echo("\nThese passages came nearest; none answers the question.")
         for hit in answer.nearest[:3]:
             click.echo(f"\n  {_where(hit.chunk)}")

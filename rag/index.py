@@ -38,6 +38,7 @@ from rag.vectors import Vectors
 
 _SNAPSHOT_AFTER = 10_000  # changed chunks, at least, before a snapshot is written again
 _SNAPSHOT_SHARE = 0.05  # or this share of all chunks, if that is more
+_OURS = re.compile(r"(?:index|answers)\.sqlite(?:-wal|-shm|-journal)?|vectors-\d+\.faiss.*|write\.lock|files")
 _SNAPSHOT_NAME = re.compile(r"vectors-(\d+)\.faiss")
 
 
@@ -110,7 +111,11 @@ class Index:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise UsageError(f"cannot make the index folder {str(folder)!r} ({exc.strerror}): name another") from exc
-        with _write_lock(folder):
+        if other := [entry.name for entry in folder.iterdir() if not _OURS.fullmatch(entry.name)]:
+            raise UsageError(
+                f"{str(folder)!r} holds other things ({other[0]!r}): name a new or empty folder for the index"
+            )
+        with _write_lock(folder), _sqlite_errors_named(folder):
             writer = StoreWriter(folder / "index.sqlite")
             try:
                 with suppress(IndexDamagedError):
@@ -209,7 +214,7 @@ class Index:
         """The encoder that made this index, loaded on first use."""
         with self._lock:
             if self._encoder is None:
-                loaded = load_encoder(self._manifest["encoder"]["name"])
+                loaded = load_encoder(self._manifest["encoder"]["name"], fetch=False)
                 self._check(loaded)
                 self._encoder = loaded
             return self._encoder
@@ -228,13 +233,13 @@ class Index:
     @contextmanager
     def reading(self) -> Iterator[View]:
         """One read transaction: words, vectors and rows inside are all of the same change."""
-        with self._lock, _damage_named(self.path), self._store.transaction():
-            yield View(self._store, self._current_vectors)
+        with self._reading_rows() as store, store.transaction():
+            yield View(store, self._current_vectors)
 
     def documents(self) -> list[DocumentRow]:
         """All documents, ordered by source."""
-        with self._lock:
-            return self._store.documents()
+        with self._reading_rows() as store:
+            return store.documents()
 
     def document(self, source: str) -> Document:
         """One whole document by its source.
@@ -243,7 +248,7 @@ class Index:
             UsageError: there is none of that source; the message names some that are near.
         """
         source = shown(source)
-        with self._lock:
+        with self._reading_rows():
             document = self._store.document(source)
             if document is None:
                 near = self._store.sources(like=source.rsplit("/", 1)[-1].split("#", maxsplit=1)[0], limit=3)
@@ -253,19 +258,21 @@ class Index:
 
     def term_weights(self, stems: Sequence[str]) -> dict[str, float]:
         """Inverse document frequency of each stemmed word over the chunks: log(1 + n / (1 + df)), above 0."""
-        with self._lock:
+        with self._reading_rows():
             n, found = self._store.n_chunks(), self._store.document_frequencies(stems)
             return {stem: math.log1p(n / (1 + found.get(stem, 0))) for stem in stems}
 
     def known_words(self, stems: Sequence[str]) -> set[str]:
         """Those of the stemmed words that stand anywhere in the index."""
-        with self._lock:
-            return set(self._store.document_frequencies(stems))
+        with self._reading_rows() as store:
+            return set(store.document_frequencies(stems))
 
     def status(self) -> IndexStatus:
         """Counts, sizes, what made the index, the last ingest, and which files were set aside and why."""
-        with self._lock:
-            counts = self._store.counts()
+        with self._reading_rows():
+            counts, last = self._store.counts(), self._store.last_ingest()
+            # A link that leads nowhere or a closed folder has no row of its own: the last ingest tells of it.
+            told = {(entry["path"], entry["reason"]) for entry in (last or {}).get("set_aside", [])}
             return IndexStatus(
                 path=self.path,
                 documents=counts["documents"],
@@ -277,8 +284,8 @@ class Index:
                 created=self._manifest["created"],
                 made_with=self._manifest["made_with"],
                 roots=tuple(self._store.roots()),
-                set_aside=tuple(self._store.set_aside()),
-                last_ingest=self._store.last_ingest(),
+                set_aside=tuple(sorted({*self._store.set_aside(), *told})),
+                last_ingest=last,
             )
 
     # Vectors: a cache of the truth
@@ -362,13 +369,19 @@ class Index:
             UsageError: no path was given.
             IndexBusyError: another process is writing to this index.
         """
-        if not paths:
-            raise UsageError("expected at least one file or folder to ingest")
+        if not paths or not all(os.fspath(path) for path in paths):
+            raise UsageError(f"expected files or folders to ingest, got {paths!r}: write '.' for this folder")
+        if not (math.isfinite(max_file_mb) and max_file_mb > 0):
+            raise UsageError(f"expected max_file_mb above 0, got {max_file_mb!r}")
         started, report = time.perf_counter(), IngestReport()
         with self._writing() as writer, IsolatedLoader(limits=Limits(max_file_mb=max_file_mb)) as loader:
+            with self._reading_rows() as store:
+                before = store.last_change()
             job = Ingest(writer, loader, self._embedder(), report, progress, max_bytes=int(max_file_mb * 2**20))
             job.run([Path(os.path.abspath(path)) for path in paths], exclude=exclude, gitignore=gitignore)
-            if report.read or report.removed:
+            with self._reading_rows() as store:
+                changed = store.last_change() != before
+            if changed:
                 writer.drop_unused_embeddings()
             report.seconds = time.perf_counter() - started
             writer.add_ingest({"paths": [str(path) for path in paths], **report.as_json()})
@@ -454,21 +467,31 @@ class Index:
 
     @classmethod
     def delete(cls, path: str | os.PathLike[str]) -> None:
-        """Delete an index folder with all that is in it; the documents it was made of stay where they are.
+        """Delete an index: its own files, and the folder if nothing else is in it. The documents stay where they are.
 
         Raises:
+            IndexMismatchError: the file there belongs to another program.
             IndexNotFoundError: the folder holds no index, and is left alone.
             IndexBusyError: another process is writing to it.
         """
         folder = Path(path)
         if not (folder / "index.sqlite").exists():
             raise IndexNotFoundError(f"no index in {str(folder)!r}: nothing was deleted")
+        with suppress(IndexDamagedError):
+            Store(folder / "index.sqlite").close()  # refuses another program's file
         with _write_lock(folder):
-            shutil.rmtree(folder)
+            for entry in folder.iterdir():
+                if entry.name == "files" and entry.is_dir():
+                    shutil.rmtree(entry)
+                elif _OURS.fullmatch(entry.name) and entry.name != "write.lock":
+                    entry.unlink()
+        with suppress(OSError):  # a folder that holds something else stays, with that in it
+            (folder / "write.lock").unlink()
+            folder.rmdir()
 
     @contextmanager
     def _writing(self) -> Iterator[StoreWriter]:
-        with _write_lock(self.path):
+        with _write_lock(self.path), _sqlite_errors_named(self.path):
             writer = StoreWriter(self.path / "index.sqlite")
             try:
                 yield writer
@@ -481,7 +504,7 @@ class Index:
 
     @contextmanager
     def _reading_rows(self) -> Iterator[Store]:
-        with self._lock:
+        with self._lock, _sqlite_errors_named(self.path):
             yield self._store
 
     def _put_documents(self, writer: StoreWriter, documents: list[Document]) -> None:
@@ -512,9 +535,14 @@ def _storable_document(document: Document) -> Document:
 
 
 @contextmanager
-def _damage_named(folder: Path) -> Iterator[None]:
+def _sqlite_errors_named(folder: Path) -> Iterator[None]:
     try:
         yield
+    except sqlite3.OperationalError as exc:  # not the file's fault: a full disk, a limit, a folder closed to writing
+        raise UsageError(
+            f"the index in {str(folder)!r} cannot be used ({exc}): make room, or check who may write there, then run "
+            "the same command again; what was read is kept"
+        ) from exc
     except sqlite3.DatabaseError as exc:
         raise IndexDamagedError(
             f"the index in {str(folder)!r} is damaged ({exc}): delete its folder and ingest again"

@@ -30,7 +30,7 @@ class Progress:
 
     files_done: int
     files_total: int
-    chunks: int  # embedded or known so far
+    chunks: int  # of the files read so far
     current: str  # the file at hand
 
 
@@ -216,6 +216,7 @@ class Ingest:
     def _keep(self, relpath: str, known: FileRow) -> None:
         if known.reason is None:
             self._report.unchanged += 1
+            self._report.notes.extend((relpath, note) for note in known.notes)
         else:
             self._report.set_aside.append((relpath, known.reason))
 

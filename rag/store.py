@@ -25,6 +25,7 @@ from rag.words import stems
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
+APPLICATION_ID = 0x464E5445  # 'FNTE', in SQLite's header: this file is an index of ours
 FORMAT_VERSION = 1  # of the schema; kept in SQLite's user_version
 _K1_PLUS_1 = 2.2  # FTS5 fixes k1 at 1.2
 _READER_CACHE_KB = 16_384
@@ -85,6 +86,7 @@ class Store:
                 f"{str(path)!r} is not a readable index ({exc}): delete its folder and ingest again"
             ) from exc
         try:
+            _check_ours(path, self._db)
             _check_version(path, version)
         except IndexMismatchError:
             self._db.close()
@@ -109,12 +111,6 @@ class Store:
         self._db.execute("begin")
         try:
             yield
-        except sqlite3.DatabaseError as exc:
-            if type(exc) is not sqlite3.DatabaseError:  # the subclasses tell of other things: a lock, a full disk
-                raise
-            raise IndexDamagedError(
-                f"{str(self.path)!r} is damaged ({exc}): delete its folder and ingest again"
-            ) from exc
         finally:
             self._db.execute("rollback")
 
@@ -245,9 +241,10 @@ class Store:
         return int(self._db.execute("select count(*) from chunks").fetchone()[0])
 
     def counts(self) -> dict[str, int]:
+        """How many files were read, and how many documents, chunks and embeddings there are."""
+        tables = {"files": "files where reason is null", **{t: t for t in ("documents", "chunks", "embeddings")}}
         return {
-            table: int(self._db.execute(f"select count(*) from {table}").fetchone()[0])
-            for table in ("files", "documents", "chunks", "embeddings")
+            name: int(self._db.execute(f"select count(*) from {table}").fetchone()[0]) for name, table in tables.items()
         }
 
     def files(self, root: str) -> dict[str, FileRow]:
@@ -312,9 +309,16 @@ def _connect(path: Path) -> sqlite3.Connection:
                 error = exc
                 continue
             raise IndexDamagedError(
-                f"{str(path)!r} is not an SQLite file ({exc}): delete its folder and ingest again"
+                f"{str(path)!r} is damaged, or not an SQLite file ({exc}): delete its folder and ingest again"
             ) from exc
     raise IndexDamagedError(f"cannot open {str(path)!r} ({error}): check that it can be read") from error
+
+
+def _check_ours(path: Path, db: sqlite3.Connection) -> None:
+    """Refuse another program's file before anything is written into it; one without any table is nobody's yet."""
+    application = db.execute("pragma application_id").fetchone()[0]
+    if application != APPLICATION_ID and db.execute("select 1 from sqlite_master limit 1").fetchone():
+        raise IndexMismatchError(f"{str(path)!r} belongs to another program: name another folder as the index")
 
 
 def _check_version(path: Path, version: int) -> None:
@@ -339,7 +343,9 @@ class StoreWriter:
         except sqlite3.OperationalError as exc:
             raise IndexDamagedError(f"cannot open {str(path)!r} ({exc}): check that it can be written") from exc
         try:
+            _check_ours(path, db)
             _check_version(path, int(db.execute("pragma user_version").fetchone()[0]))
+            db.execute(f"pragma application_id = {APPLICATION_ID}")
             db.execute("pragma journal_mode = wal")
             db.execute("pragma synchronous = normal")
             db.execute("pragma foreign_keys = on")

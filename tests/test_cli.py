@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,12 @@ Run = Callable[..., Result]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_reading: None) -> Run:
     """Runs `rag` in an empty folder, with a fake encoder in place of the model."""
 
-    def load(name: str = "hashing", *, device: str | None = None) -> Encoder:
+    def load(name: str = "hashing", *, device: str | None = None, fetch: bool = True) -> Encoder:
         return HashingEncoder(name=name)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(index_module, "load_encoder", load)
     monkeypatch.setattr(index_module, "DEFAULT_ENCODER", "hashing")
-    monkeypatch.setattr(cli, "_QUIET", {})
 
     def invoke(*words: str) -> Result:
         return CliRunner().invoke(cli.main, list(words), catch_exceptions=False)
@@ -295,3 +296,89 @@ def test_a_real_process_shows_no_progress_bar_where_stderr_is_no_terminal(tmp_pa
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("rag: no index in 'indexes/nope'")
+
+
+def test_deleting_an_index_leaves_everything_else_in_its_folder(run: Run, folder: Path) -> None:
+    run("ingest", "docs", "--index", "mine")
+    place = Path("indexes") / "mine"
+    (place / "thesis.md").write_text("Years of work.")
+    assert run("delete", "mine", "--yes").exit_code == 0
+    assert [path.name for path in place.iterdir()] == ["thesis.md"]
+
+
+def test_an_index_is_not_made_among_documents(run: Run, folder: Path) -> None:
+    result = run("ingest", "docs", "--index", "./docs")
+    assert result.exit_code == 1
+    assert "holds other things" in result.stderr
+    assert not (folder / "index.sqlite").exists()
+
+
+def test_a_file_of_another_program_is_neither_written_nor_deleted(run: Run, folder: Path) -> None:
+    place = Path("indexes") / "other"
+    place.mkdir(parents=True)
+    with closing(sqlite3.connect(place / "index.sqlite")) as db:
+        db.execute("create table mine (a)")
+    before = (place / "index.sqlite").read_bytes()
+    for words in (["ingest", "docs", "--index", "other"], ["list"], ["delete", "other", "--yes"]):
+        result = run(*words)
+        assert result.exit_code == 1
+        assert "belongs to another program" in result.stderr
+    assert (place / "index.sqlite").read_bytes() == before
+
+
+def test_an_empty_path_is_not_this_folder(run: Run, folder: Path) -> None:
+    result = run("ingest", "docs", "")
+    assert result.exit_code == 1
+    assert "write '.' for this folder" in result.stderr
+
+
+def test_a_mistyped_path_makes_no_index(run: Run) -> None:
+    result = run("ingest", "nowhere")
+    assert result.exit_code == 1
+    assert "there is nothing at 'nowhere'" in result.stderr
+    assert not Path("indexes").exists()
+
+
+@pytest.mark.parametrize("limit", ["nan", "inf"])
+def test_a_limit_that_is_no_size_is_refused(run: Run, folder: Path, limit: str) -> None:
+    result = run("ingest", "docs", "--max-file-mb", limit)
+    assert result.exit_code == 1
+    assert "expected max_file_mb above 0" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["list"], ["show", "refunds.md"], ["status"], ["search", "cats"], ["ask", "cats?"]])
+def test_a_damaged_index_is_one_line_from_every_command(run: Run, folder: Path, words: list[str]) -> None:
+    run("ingest", "docs")
+    file = Path("indexes") / "default" / "index.sqlite"
+    data = file.read_bytes()
+    with closing(sqlite3.connect(file)) as db:
+        page = int(db.execute("pragma page_size").fetchone()[0])
+    file.write_bytes(data[: 2 * page] + b"\xff" * (len(data) - 2 * page))
+    result = run(*words)
+    assert result.exit_code == 1
+    assert "delete its folder and ingest again" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_ctrl_c_is_said_and_no_trace(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Index, "open", stop)
+    result = run("search", "cats", "--index", "any")
+    assert (result.exit_code, result.stderr.strip()) == (130, "Stopped.")
+
+
+def test_what_has_no_file_of_its_own_is_in_the_status_too(run: Run, folder: Path) -> None:
+    (folder / "gone.txt").symlink_to("nowhere")
+    run("ingest", "docs")
+    [status] = lines(run("status", "--json"))
+    aside: Any = status["set_aside"]
+    assert [entry["path"] for entry in aside] == ["gone.txt"]
+
+
+def test_a_note_is_repeated_while_the_file_is_as_it_was(run: Run, folder: Path) -> None:
+    (folder / "old.txt").write_bytes("Le café est fermé à midi, et la forêt est à côté.".encode("latin-1"))
+    first, second = (lines(run("ingest", "docs", "--json"))[0]["notes"] for _ in range(2))
+    assert first
+    assert first == second

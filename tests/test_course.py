@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import rag
+from rag.encoders.compiled import cache_folder
 from rag.evaluation import evaluate_questions, read_questions
 
 pytestmark = pytest.mark.slow
@@ -59,8 +61,17 @@ def test_the_corpus_questions_go_no_worse_than_was_published(course: Path) -> No
     questions = read_questions(course / "corpora" / "embeddings" / "questions.jsonl")
     with rag.Index.open(course / "indexes" / "embeddings") as index:
         figures, _ = evaluate_questions(questions, rag.Pipeline(rag.Retriever(index)))
-    published = {"file@3": 0.90, "sentence_in_answer": 0.0, "abstained": 0.0}
+    published = {"file@3": 0.90, "sentence_in_answer": 0.4667, "abstained": 0.7333}
     for name, least in published.items():
         value = figures[name]
         assert isinstance(value, float)
         assert value >= least - 0.02, f"{name} was {least}, is {value}"
+
+
+def test_nothing_keeps_a_device_id_or_a_queue_of_events(course: Path, tmp_path: Path) -> None:
+    # onnxruntime's telemetry is native code, which no block on Python's sockets sees; what it would leave is seen.
+    code = "from rag.encoders import load_encoder; load_encoder().encode_queries(['a'])"
+    environment = {**os.environ, "HOME": str(tmp_path), "FOOTNOTE_CACHE": str(cache_folder())}
+    environment.pop("XDG_CACHE_HOME", None)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
+    assert list(tmp_path.rglob("*")) == []

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-def load_encoder(name: str = DEFAULT_ENCODER, *, device: str | None = None) -> Encoder:
+def load_encoder(name: str = DEFAULT_ENCODER, *, device: str | None = None, fetch: bool = True) -> Encoder:
     """The encoder that a name stands for.
 
     The default model comes from its installed package and runs compiled, without torch; so does any local folder whose
@@ -36,6 +36,7 @@ def load_encoder(name: str = DEFAULT_ENCODER, *, device: str | None = None) -> E
     Args:
         name: `DEFAULT_ENCODER`, the path of a model folder, or a name on the Hugging Face hub.
         device: forces sentence-transformers on that torch device, e.g. 'cpu' or 'cuda'.
+        fetch: whether a model that is not on this machine may be fetched from the hub.
 
     Raises:
         EncoderError: the model is neither here nor to be had, or its weights are not the official ones.
@@ -50,4 +51,4 @@ def load_encoder(name: str = DEFAULT_ENCODER, *, device: str | None = None) -> E
             return CompiledEncoder.load(folder, name=name, expected_sha256=expected)
         except CannotCompileError:
             pass  # a model of another shape: the general path runs it
-    return SentenceTransformerEncoder(name, device=device)
+    return SentenceTransformerEncoder(name, device=device, fetch=fetch)

