@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sqlite3
@@ -19,6 +20,7 @@ from rag import cli
 from rag import index as index_module
 from rag.encoders import Encoder
 from rag.index import Index
+from rag.ingest import Progress
 from tests.fakes import HashingEncoder
 
 Run = Callable[..., Result]
@@ -382,3 +384,22 @@ def test_a_note_is_repeated_while_the_file_is_as_it_was(run: Run, folder: Path) 
     first, second = (lines(run("ingest", "docs", "--json"))[0]["notes"] for _ in range(2))
     assert first
     assert first == second
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_is_shown_files_passages_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    with cli._ProgressBar() as bar:
+        bar.update(Progress(1, 4, 7, "a.md"))
+        bar.update(Progress(2, 4, 19, "b\x1b.md"))
+    shown = terminal.getvalue()
+    assert "2/4" in shown
+    assert "19 passages, b\\x1b.md" in shown
+    assert "<" in shown  # the time left
+    assert "\x1b.md" not in shown

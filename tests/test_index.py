@@ -725,7 +725,7 @@ def test_a_file_is_written_whole_or_not_at_all(
 
     with monkeypatch.context() as patch:
         patch.setattr(StoreWriter, "_insert_document", failing)
-        with pytest.raises(UsageError, match="disk I/O error.*make room.*what was read is kept"):
+        with pytest.raises(UsageError, match=r"disk I/O error.*make room.*what was read is kept"):
             index.ingest(docs)
     assert len(calls) == 2
     assert hits_of(index.path, encoder) == before
