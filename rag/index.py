@@ -101,7 +101,8 @@ class Index:
             chunking: recorded; by default as long as the encoder reads, at most 256 tokens.
 
         Raises:
-            UsageError: there is an index already.
+            UsageError: there is an index already, or the folder holds other things.
+            IndexMismatchError: an `index.sqlite` of another program is there.
             EncoderError: the encoder cannot be loaded.
         """
         folder = Path(path)

@@ -55,6 +55,7 @@ class Retriever:
         vector = self.index.encoder.encode_queries([query])[0] if mode != "bm25" else None
         terms = query_terms(query)
         with self.index.reading() as view:
+            ceiling = view.store.bm25_ceiling(terms) if mode == "hybrid" else 0.0
             depth = max(self._depth, min(k, _MAX_DEPTH))
             while True:
                 found = (
@@ -64,7 +65,6 @@ class Retriever:
                 dense, sparse = (_whole_ties(side, depth=depth) for side in found)
                 scores = dense or sparse
                 if mode == "hybrid":
-                    ceiling = view.store.bm25_ceiling(terms)
                     scores = fuse(dense, sparse, ceiling=ceiling, weight=self._weight)
                 hits = _ranked(view, scores, k=k)
                 # Copies of one text, or one score, can fill the candidates: look deeper until there are k texts, of

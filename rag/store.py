@@ -12,7 +12,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -502,11 +502,6 @@ class StoreWriter:
                 for c in chunks
             ),
         )
-
-
-def read_only(path: Path) -> closing[Store]:
-    """A `Store` that closes itself at the end of a `with` block."""
-    return closing(Store(path))
 
 
 def _now() -> str:

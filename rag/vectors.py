@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag.errors import UsageError
+from rag.files import write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,16 +65,7 @@ class Vectors:
 
         body = faiss.serialize_index(self._index).tobytes()
         trailer = _TRAILER.pack(_MAGIC, change, token.ljust(8, b"\0"), len(body), hashlib.sha256(body).digest())
-        partial = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}.partial")
-        try:
-            with partial.open("wb") as out:
-                out.write(body)
-                out.write(trailer)
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(partial, file)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(file, body, trailer)
 
     @classmethod
     def read(cls, file: Path, *, dim: int, token: bytes) -> Vectors | None:

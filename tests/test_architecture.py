@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each row may import from those above it. A package stands for all of its modules.
 ROWS = [
     ["types", "errors"],
-    ["chunking", "fusion", "sentences", "questions", "words"],
+    ["chunking", "fusion", "sentences", "questions", "words", "files"],
     ["folders", "loaders", "encoders", "vectors", "store", "migrations", "generator", "extractive", "beir"],
     ["ingest"],
     ["index"],

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +18,7 @@ import numpy as np
 
 from rag.encoders.base import ModelSpec, TokenVectors, encodable, read_model_spec
 from rag.errors import EncoderError
+from rag.files import write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,7 +178,7 @@ def _checked_spec(folder: Path, name: str, expected_sha256: str | None) -> Model
         )
     if known_sha256 is None:
         with suppress(EncoderError):  # no more than a note: a compiled file may be there all the same
-            _write_whole(note_file, json.dumps({**notes, str(weights): [fingerprint, spec.weights_sha256]}).encode())
+            _keep(note_file, json.dumps({**notes, str(weights): [fingerprint, spec.weights_sha256]}).encode())
     return spec
 
 
@@ -197,23 +197,15 @@ def _compiled_file(spec: ModelSpec) -> Path:
     release = ".".join(onnxruntime.__version__.split(".")[:2])
     file = cache_folder() / f"{spec.space}-v{_GRAPH_VERSION}-ort{release}.onnx"
     if not file.exists():
-        _write_whole(file, build_graph(spec))
+        _keep(file, build_graph(spec))
     return file
 
 
-def _write_whole(file: Path, data: bytes) -> None:
-    """Write beside, sync and rename: processes and threads at once all end with a whole file."""
-    partial = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}.partial")
+def _keep(file: Path, data: bytes) -> None:
+    """Put a file into the cache folder, which is made if it is not there."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as out:
-                out.write(data)
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(partial, file)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(file, data)
     except OSError as exc:
         raise EncoderError(
             f"cannot write the compiled encoder to {str(file.parent)!r} ({exc.strerror}): "
