@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from rag import cli
 from rag import index as index_module
+from rag.cli import main
+from rag.cli.rendering import ProgressBar
 from rag.encoders import Encoder
 from rag.index import Index
 from rag.ingest import Progress
@@ -38,7 +39,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_reading: None) -> 
     monkeypatch.setattr(index_module, "DEFAULT_ENCODER", "hashing")
 
     def invoke(*words: str) -> Result:
-        return CliRunner().invoke(cli.main, list(words), catch_exceptions=False)
+        return CliRunner().invoke(main, list(words), catch_exceptions=False)
 
     return invoke
 
@@ -395,7 +396,7 @@ def test_a_terminal_is_shown_files_passages_and_the_time_left(monkeypatch: pytes
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("COLUMNS", "120")
-    with cli._ProgressBar() as bar:
+    with ProgressBar() as bar:
         bar.update(Progress(1, 4, 7, "a.md"))
         bar.update(Progress(2, 4, 19, "b\x1b.md"))
     shown = terminal.getvalue()

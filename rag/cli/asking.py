@@ -1,0 +1,72 @@
+"""The commands that search and answer, in the terminal and on the web page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rag.cli.options import INDEXES, encoder_option, index_option, json_option, open_index
+from rag.cli.rendering import answer_json, hit_json, print_answer, print_hits, print_json
+
+
+@click.command()
+@click.argument("query")
+@index_option
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many passages.")
+@click.option("--mode", type=click.Choice(["hybrid", "dense", "bm25"]), default="hybrid", show_default=True)
+@encoder_option
+@json_option
+def search(query: str, index: str | None, k: int, mode: str, encoder: str | None, as_json: bool) -> None:
+    """Find passages, by meaning and by words.
+
+    \b
+    rag search "negative sampling" -k 3
+    """
+    with open_index(index, encoder) as opened:
+        from rag.retriever import Retriever
+
+        hits = Retriever(opened).search(query, k=k, mode=mode)  # type: ignore[arg-type]
+    if as_json:
+        for hit in hits:
+            print_json(hit_json(hit))
+    else:
+        print_hits(hits)
+
+
+@click.command()
+@click.argument("question")
+@index_option
+@encoder_option
+@json_option
+def ask(question: str, index: str | None, encoder: str | None, as_json: bool) -> None:
+    """Answer a question from the documents, with footnotes, or say that they do not tell.
+
+    \b
+    rag ask "Who invented word2vec?"
+    """
+    with open_index(index, encoder) as opened:
+        from rag.pipeline import Pipeline
+        from rag.retriever import Retriever
+
+        answer = Pipeline(Retriever(opened)).ask(question)
+    if as_json:
+        print_json(answer_json(answer))
+    else:
+        print_answer(answer)
+
+
+@click.command()
+@click.option(
+    "--indexes", type=click.Path(path_type=Path), default=INDEXES, show_default=True, help="Folder of indexes."
+)
+@click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
+@click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
+def ui(indexes: Path, port: int, browser: bool) -> None:
+    """Open the web page, on this machine only."""
+    from ui.server import serve
+
+    def ready(url: str) -> None:
+        click.echo(f"Footnote is at {url}. Ctrl+C stops it.", err=True)
+
+    serve(indexes, port=port, open_browser=browser, ready=ready)

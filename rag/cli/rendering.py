@@ -1,0 +1,207 @@
+"""What is printed: JSON forms for programs, words and tables for people, and a progress bar."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rag.types import Chunk
+
+if TYPE_CHECKING:
+    from rag.index import IndexStatus
+    from rag.ingest import IngestReport, Progress
+    from rag.store import DocumentRow
+    from rag.types import Answer, Citation, Hit, JsonValue
+
+
+def hit_json(hit: Hit) -> dict[str, JsonValue]:
+    """A hit in the form of `rag search --json`."""
+    chunk = hit.chunk
+    return {
+        "rank": hit.rank,
+        "score": round(hit.score, 6),
+        "chunk_id": hit.chunk_id,
+        "source": chunk.doc_id,
+        "title": chunk.title,
+        "page": chunk.page,
+        "section": chunk.section,
+        "start": chunk.start,
+        "end": chunk.end,
+        "text": chunk.text,
+        "also_in": [asdict(place) for place in hit.also_in],
+    }
+
+
+def answer_json(answer: Answer) -> dict[str, JsonValue]:
+    """An answer in the form of `rag ask --json`."""
+    return {
+        "question": answer.question,
+        "answer": answer.text,
+        "short_answer": asdict(answer.short_answer) if answer.short_answer else None,
+        "abstained": answer.abstained,
+        "confidence": round(answer.confidence, 4),
+        "generator": answer.generator,
+        "sentences": [
+            {"text": s.text, "citations": list(s.citations), "supported": s.supported} for s in answer.sentences
+        ],
+        "citations": [asdict(citation) for citation in answer.citations],
+        "nearest": [hit_json(hit) for hit in answer.nearest],
+        "timings_ms": dict(answer.timings_ms),
+    }
+
+
+def status_json(found: IndexStatus) -> dict[str, Any]:
+    """What is in an index, in the form of `rag status --json`."""
+    set_aside = [{"path": path, "reason": reason} for path, reason in found.set_aside]
+    return {**asdict(found), "path": str(found.path), "set_aside": set_aside}
+
+
+def print_json(value: Any) -> None:
+    # Escaped to ASCII: what a document holds cannot break a line or a terminal, and a lone surrogate cannot stop it.
+    click.echo(json.dumps(value))
+
+
+def print_hits(hits: Sequence[Hit]) -> None:
+    for hit in hits:
+        click.echo(f"{hit.rank:>3}  {hit.score:.3f}  {click.style(_where(hit.chunk), bold=True)}")
+        click.echo(_indented(" ".join(hit.chunk.text.split()), lines=3))
+        if hit.also_in:
+            click.echo(_indented("also in " + ", ".join(clean(place.source) for place in hit.also_in[:5])))
+    if not hits:
+        click.echo("Nothing found.", err=True)
+
+
+def print_answer(answer: Answer) -> None:
+    if answer.abstained:
+        click.echo(click.style(answer.text, bold=True))
+        if not answer.nearest:
+            click.echo("\nThe index holds no documents yet: add some with rag ingest PATH.")
+        else:
+            click.echo("\nThese passages came nearest; none answers the question.")
+        for hit in answer.nearest[:3]:
+            click.echo(f"\n  {_where(hit.chunk)}")
+            click.echo(_indented(" ".join(hit.chunk.text.split()), lines=2))
+        return
+    marked = [f"{clean(s.text)}{''.join(f'[{marker}]' for marker in s.citations)}" for s in answer.sentences]
+    click.echo(textwrap.fill(" ".join(marked), width=_width()))
+    for citation in answer.citations:
+        click.echo(f"\n[{citation.marker}] {click.style(_where(citation), bold=True)}")
+        click.echo(_indented(f"“{' '.join(citation.quote.split())}”"))
+
+
+def print_report(report: IngestReport, folder: Path) -> None:
+    parts = [f"{report.read} files read", f"{report.unchanged} unchanged"]
+    if report.removed:
+        parts.append(f"{report.removed} removed")
+    parts.append(f"{len(report.set_aside)} set aside")
+    click.echo(
+        f"{', '.join(parts)}; {report.chunks} passages, {report.embedded} embedded, {report.seconds:.1f} s → {folder}"
+    )
+    for path, reason in report.set_aside:
+        click.echo(f"  set aside: {clean(path)}: {clean(reason)}")
+    for path, note in report.notes:
+        click.echo(f"  note: {clean(path)}: {clean(note)}")
+    if report.skipped:
+        kinds = ", ".join(f"{n} {clean(suffix)}" for suffix, n in report.skipped.most_common())
+        click.echo(f"  skipped, of types that are not read: {kinds}")
+
+
+def print_documents(rows: Sequence[DocumentRow]) -> None:
+    for row in rows:
+        click.echo(f"{row.n_chunks:>6}  {clean(row.source)}" + (f"  ({clean(row.title)})" if row.title else ""))
+    click.echo(f"{len(rows)} documents. The first column counts passages.", err=True)
+
+
+def print_status(found: IndexStatus) -> None:
+    last = found.last_ingest
+    rows = [
+        ("index", str(found.path)),
+        ("documents", f"{found.documents} in {found.files} files"),
+        ("passages", str(found.chunks)),
+        ("size", f"{found.bytes / 1e6:.1f} MB"),
+        ("encoder", f"{found.encoder} ({found.encoder_form})"),
+        ("folders", ", ".join(map(clean, found.roots)) or "none"),
+        ("created", found.created),
+        ("last ingest", f"{last['at']}: {last['read']} read, {last['unchanged']} unchanged" if last else "never"),
+        ("set aside", str(len(found.set_aside))),
+    ]
+    for name, value in rows:
+        click.echo(f"{name:<12} {value}")
+    for path, reason in found.set_aside:
+        click.echo(f"  {clean(path)}: {clean(reason)}")
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    for line in lines:
+        click.echo(
+            "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+        )
+
+
+def clean(text: str, *, keep: str = "") -> str:
+    """Control characters shown as escapes: a file name or a document cannot drive the terminal or break a line."""
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+def _where(place: Chunk | Citation) -> str:
+    """Path, page and section of a chunk or citation, in one line."""
+    source = place.doc_id if isinstance(place, Chunk) else place.source
+    parts = [source, f"page {place.page}" if place.page is not None else "", place.section or ""]
+    return clean(" · ".join(part for part in parts if part))
+
+
+def _indented(text: str, *, lines: int | None = None) -> str:
+    return textwrap.fill(
+        clean(text),
+        width=_width(),
+        initial_indent="     ",
+        subsequent_indent="     ",
+        max_lines=lines,
+        placeholder=" …",
+    )
+
+
+def _width() -> int:
+    with suppress(OSError):
+        return min(max(os.get_terminal_size().columns, 40), 100)
+    return 100
+
+
+class ProgressBar:
+    """Files, passages and time left on stderr; silent where that is not a terminal."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def update(self, progress: Progress) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=progress.files_total, unit="file", file=sys.stderr, leave=False, dynamic_ncols=True)
+        self._bar.n = progress.files_done
+        self._bar.set_postfix_str(f"{progress.chunks} passages, {clean(progress.current)[-30:]}", refresh=False)
+        self._bar.refresh()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
