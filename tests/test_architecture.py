@@ -13,19 +13,33 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Each row may import from those above it. A package stands for all of its modules.
 ROWS = [
-    ["types", "errors"],
-    ["chunking", "fusion", "sentences", "questions", "words", "files"],
-    ["folders", "loaders", "encoders", "vectors", "store", "migrations", "generator", "extractive", "beir"],
-    ["ingest"],
+    ["types", "errors", "progress"],
+    ["chunking", "filters", "fusion", "sentences", "questions", "words", "files", "locks"],
+    [
+        "folders",
+        "loaders",
+        "encoders",
+        "vectors",
+        "store",
+        "audit",
+        "writer",
+        "migrations",
+        "generator",
+        "extractive",
+        "beir",
+    ],
+    ["plan", "embedder", "snapshots", "view"],
+    ["ingest", "reembed", "doctor"],
     ["index"],
-    ["retriever"],
+    ["retriever", "watch"],
     ["pipeline", "evaluation", "langchain"],
     ["cli", "quickstart", "__init__"],
 ]
 # Within a row, the few that build on a neighbour.
 NEIGHBOURS = {
-    ("store", "migrations"), ("extractive", "encoders"),
+    ("writer", "store"), ("writer", "audit"), ("audit", "store"), ("writer", "migrations"), ("extractive", "encoders"),
     ("extractive", "generator"), ("evaluation", "pipeline"), ("cli", "quickstart"),
+    ("doctor", "reembed"),
 }  # fmt: skip
 ROW_OF = {module: row for row, modules in enumerate(ROWS) for module in modules}
 

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 
@@ -22,7 +23,7 @@ from rag.errors import LoadError
 from rag.loaders import FORMATS, Limits, Loaded, format_of, load
 from rag.loaders.isolation import IsolatedLoader
 from rag.loaders.text import decode
-from rag.types import Document
+from rag.types import Document, JsonValue
 
 
 def read(path: Path, content: bytes | str, **limits: float) -> Loaded:
@@ -111,7 +112,8 @@ def test_importing_the_loaders_loads_no_library() -> None:
     code = "import sys, rag.loaders.worker; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"rag.loaders.worker"} <= set(modules)
-    assert {"pypdfium2", "docx", "lxml", "selectolax", "markdown_it", "chardet", "pandas", "torch"}.isdisjoint(modules)
+    libraries = {"pypdfium2", "docx", "lxml", "selectolax", "markdown_it", "yaml", "chardet", "pandas", "torch"}
+    assert libraries.isdisjoint(modules)
 
 
 # --- encodings
@@ -194,7 +196,7 @@ Two
 def test_markdown_knows_its_headings_title_and_front_matter(tmp_path: Path) -> None:
     found = document(tmp_path / "a.md", MARKDOWN)
     assert found.text == MARKDOWN
-    assert (found.title, found.metadata) == ("The Guide", {"author": "Ada"})
+    assert (found.title, found.metadata) == ("The Guide", {"author": "Ada", "tags": ["a", "b"]})
     assert headings(found) == {
         "One strong code link": "# One *strong* `code` [link](x)\n",
         "One strong code link > Two": "Two\n---\n",
@@ -206,6 +208,101 @@ def test_markdown_knows_its_headings_title_and_front_matter(tmp_path: Path) -> N
 def test_the_title_of_markdown_is_its_first_level_one_heading(tmp_path: Path) -> None:
     assert document(tmp_path / "a.md", "## Small\n\n# Big\n").title == "Big"
     assert document(tmp_path / "a.md", "## Small\n").title is None
+
+
+def front_matter(path: Path, yaml: str) -> tuple[str | None, dict[str, JsonValue]]:
+    found = document(path, f"---\n{yaml}\n---\nText.\n")
+    return found.title, dict(found.metadata)
+
+
+def test_front_matter_is_yaml(tmp_path: Path) -> None:
+    yaml = """
+title: 2024-03-01
+tags:
+- a
+- 'b: c'
+year: 2024
+price: 2.50
+draft: false
+date: 2024-03-01  # of the meeting
+at: 2024-03-01 10:30:00
+author: {name: Ada, born: 1815}
+summary: >
+  two
+  lines
+none:
+1: one
+année: é
+"""
+    assert front_matter(tmp_path / "a.md", yaml) == (
+        "2024-03-01",
+        {
+            "tags": ["a", "b: c"], "year": 2024, "price": 2.5, "draft": False, "date": "2024-03-01",
+            "at": "2024-03-01T10:30:00", "author": {"name": "Ada", "born": 1815}, "summary": "two lines\n",
+            "none": None, "1": "one", "année": "é",
+        },
+    )  # fmt: skip
+
+
+def test_front_matter_keeps_as_text_what_yaml_alone_takes_for_something_else(tmp_path: Path) -> None:
+    texts = ["no", "On", "12:30", "010", "0x1F", "1_000", "1e400", "1.0e+999", ".inf", ".nan", "2024-99-01", "9" * 301]
+    yaml = "\n".join(f"k{number}: {text}" for number, text in enumerate(texts))
+    assert list(front_matter(tmp_path / "a.md", yaml)[1].values()) == texts
+
+
+def test_a_title_in_front_matter_is_text(tmp_path: Path) -> None:
+    assert front_matter(tmp_path / "a.md", "title: 007") == ("007", {})
+    assert front_matter(tmp_path / "a.md", "title: Yes") == ("Yes", {})
+    assert front_matter(tmp_path / "a.md", "title:") == (None, {})
+    assert front_matter(tmp_path / "a.md", "title: [a]") == (None, {"title": ["a"]})
+    assert front_matter(tmp_path / "a.md", "title: first\ntitle: last") == ("last", {})
+
+
+def test_front_matter_that_no_database_keeps_is_made_storable(tmp_path: Path) -> None:
+    assert front_matter(tmp_path / "a.md", 'a: ["\\0", "\\ud800"]\n"k\\0": 1')[1] == {
+        "a": ["\ufffd", "\ufffd"],
+        "k\ufffd": 1,
+    }
+
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{y}: &{y} [*{x}, *{x}]\n" for x, y in pairwise("abcdefghijklmnopqrstuvwxyz"))
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        "title: Notes: a summary", "other: [1, 2", "other: {a", "other: !!python/object:os.system x", "other: !mine x",
+        "other: !!binary aGk=", "? [a]\n: b", "other: *gone", "other: &x 1\nagain: *x", "\tx", "%TAG", "<<: *x", BOMB,
+        "other: " + "[" * 40_000, "other: " + "{a: " * 10_000, "- " * 20_000, "other: " + "[" * 150 + "]" * 150,
+        'other: "\\U00110000"', "other: '" + "x\n" * 30_000 + "'", "\ufffe\uffff", "# long\n" * 10_000 + "tags: [a]",
+    ],
+    ids=lambda yaml: yaml[:20],
+)  # fmt: skip
+def test_front_matter_that_is_not_plain_yaml_still_gives_its_plain_lines(tmp_path: Path, yaml: str) -> None:
+    title, metadata = front_matter(tmp_path / "a.md", f"plain: yes\n{yaml}\nlast: 'and least'")
+    assert title == ("Notes: a summary" if "Notes" in yaml else None)
+    assert (metadata["plain"], metadata["last"]) == ("yes", "and least")
+    assert all(isinstance(value, str) for value in metadata.values())
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])) | st.text("ab:-[]{},&*!|>'\"%@`?# \n01.~<="))
+@settings(deadline=None)
+def test_any_front_matter_is_metadata_that_json_keeps(yaml: str) -> None:
+    from rag.loaders.markdown import _front_matter
+
+    title, metadata = _front_matter(yaml)
+    assert json.loads(json.dumps(metadata, allow_nan=False)) == metadata
+    assert title is None or title.strip() == title != ""
+
+
+def test_markdown_without_front_matter_needs_no_yaml(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Title\n\n---\na: b\n---\n")
+    code = (
+        f"import sys; from rag.loaders import load; load({str(tmp_path / 'a.md')!r}, source='x'); print(*sys.modules)"
+    )
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "markdown_it" in modules
+    assert "yaml" not in modules
 
 
 def test_long_markdown_is_scanned_for_headings(tmp_path: Path) -> None:
