@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from rag.extractive import ExtractiveGenerator
     from rag.generator import Draft, DraftSentence, Generator, Span
     from rag.index import Index, IndexStatus
-    from rag.ingest import IngestReport, Progress
+    from rag.ingest import IngestReport
     from rag.pipeline import Pipeline
+    from rag.progress import Progress
     from rag.retriever import Retriever
     from rag.types import Answer, Chunk, Citation, Document, Hit, Place, Section, Sentence, ShortAnswer
 
@@ -40,7 +41,7 @@ _HOME = {
     "IngestReport": "rag.ingest",
     "Pipeline": "rag.pipeline",
     "Place": "rag.types",
-    "Progress": "rag.ingest",
+    "Progress": "rag.progress",
     "RagError": "rag.errors",
     "Retriever": "rag.retriever",
     "Section": "rag.types",

@@ -49,7 +49,7 @@ def chunk_document(document: Document, *, chunking: Chunking, count_tokens: Call
     """
     count = _remembering(count_tokens)
     chunks = []
-    for start, end, section in _section_spans(document):
+    for start, end, section in section_spans(document):
         context = _context(document.title, section, limit=int(chunking.max_tokens * _CONTEXT_SHARE), count=count)
         budget = chunking.max_tokens - count_tokens(context + "\n")
 
@@ -85,7 +85,7 @@ def _context(title: str | None, section: str | None, *, limit: int, count: Calla
     return " ".join(words)
 
 
-def _section_spans(document: Document) -> Iterator[tuple[int, int, str | None]]:
+def section_spans(document: Document) -> Iterator[tuple[int, int, str | None]]:
     """(start, end, heading path) of each stretch of text under one heading, in order."""
     text, sections = document.text, document.sections
     first = sections[0].start if sections else len(text)

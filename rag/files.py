@@ -1,9 +1,10 @@
-"""Writes a file whole or not at all."""
+"""Files as wholes: written at once or not at all, and their sizes."""
 
 from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -22,3 +23,13 @@ def write_whole(file: Path, *parts: bytes) -> None:
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sizes_below(folder: Path) -> dict[str, int]:
+    """The size in bytes of each file below a folder, by its path in it."""
+    sizes = {}
+    for file in sorted(folder.rglob("*")):
+        with suppress(OSError):  # SQLite's own files come and go
+            if file.is_file():
+                sizes[file.relative_to(folder).as_posix()] = file.stat().st_size
+    return sizes

@@ -11,35 +11,38 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Self
 
 from rag.chunking import Chunking
+from rag.doctor import Compaction, Diagnosis, Doctor
+from rag.embedder import TEXTS_PER_BATCH, Embedder, Stopped, chunking_for, default_chunking, encoder_record
 from rag.encoders import DEFAULT_ENCODER, Encoder, load_encoder
-from rag.errors import (
-    IndexBusyError,
-    IndexDamagedError,
-    IndexMismatchError,
-    IndexNotFoundError,
-    UsageError,
-)
+from rag.errors import IndexDamagedError, IndexMismatchError, IndexNotFoundError, UsageError
+from rag.files import sizes_below
+from rag.filters import Where, parse_where
 from rag.folders import absolute, is_below, shown
-from rag.ingest import TEXTS_PER_BATCH, Embedder, Ingest, IngestReport, Progress
+from rag.ingest import Ingest, IngestReport
 from rag.loaders import Limits
-from rag.loaders.isolation import IsolatedLoader
-from rag.store import DocumentRow, Store, StoreWriter
+from rag.loaders.base import storable
+from rag.locks import HOLDER, write_lock
+from rag.plan import FileChange, Preview, make_plan
+from rag.progress import Progress
+from rag.reembed import PENDING, ReembedReport, reembed
+from rag.snapshots import VectorCache
+from rag.store import DocumentRow, Store
 from rag.types import Document, JsonValue
-from rag.vectors import Vectors
+from rag.view import Passing, View
+from rag.writer import StoreWriter
 
-_SNAPSHOT_AFTER = 10_000  # changed chunks, at least, before a snapshot is written again
-_SNAPSHOT_SHARE = 0.05  # or this share of all chunks, if that is more
-_OURS = re.compile(r"(?:index|answers)\.sqlite(?:-wal|-shm|-journal)?|vectors-\d+\.faiss.*|write\.lock|files")
-_SNAPSHOT_NAME = re.compile(r"vectors-(\d+)\.faiss")
+_OURS = re.compile(
+    rf"(?:index|answers)\.sqlite(?:-wal|-shm|-journal)?|vectors-\d+\.faiss.*|write\.lock|{re.escape(HOLDER)}|files"
+)
+_LOOSE_KEPT = 10_000  # embeddings that no chunk uses, for texts that come back, as when a folder's branch is switched
+_LOOSE_SHARE = 0.05  # or this share of all, if that is more
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,12 @@ class IndexStatus:
     documents: int
     chunks: int
     files: int
+    embeddings: int  # of distinct texts; those kept for texts that may come back included
     bytes: int  # of the whole folder on disk
+    sizes: dict[str, int]  # in bytes, of each file in it
     encoder: str
     encoder_form: str
+    reembedding: str | None  # the encoder whose vectors are being filled in beside, if a change was begun
     created: str
     made_with: dict[str, JsonValue]
     roots: tuple[str, ...]
@@ -60,38 +66,47 @@ class IndexStatus:
     last_ingest: dict[str, Any] | None
 
 
-class View:
-    """One consistent state of an index: all of it is of the same change. Valid inside `Index.reading()` only."""
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a writer does where another one is at work."""
 
-    def __init__(self, store: Store, vectors: Callable[[], Vectors]) -> None:
-        self.store = store
-        self._vectors = vectors
+    seconds: float = 0.0  # to wait for it; `math.inf` for as long as it takes
+    on_wait: Callable[[str], None] | None = None  # told once who is waited for
 
-    @property
-    def n_vectors(self) -> int:
-        return len(self._vectors())
 
-    def dense(self, query: np.ndarray[Any, np.dtype[np.float32]], *, k: int) -> dict[int, float]:
-        """The k chunks most similar to a unit vector, with their cosines."""
-        return self._vectors().search(query, k=k)
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """One writer at work, with a reader of its own, so that it keeps no other reader waiting."""
+
+    writer: StoreWriter
+    store: Store
+    embedder: Embedder
 
 
 class Index:
     """A folder of documents made searchable. Safe to use from several threads; one process writes at a time."""
 
-    def __init__(self, path: Path, store: Store, manifest: dict[str, Any], encoder: Encoder | None) -> None:
+    def __init__(self, path: Path, store: Store, waiting: Waiting) -> None:
+        """Bind an open store; `create` and `open` make one."""
         self.path = path
         self._store = store
-        self._manifest = manifest
-        self._encoder = encoder
-        self._vectors: Vectors | None = None
-        self._vectors_at = (0, b"")  # the change they are brought to
-        self._snapshot_at = 0  # the change of the snapshot that they were read from or saved as
+        self._waiting = waiting
+        self._manifest: dict[str, Any] = {}
+        self._manifest_at = (-1, b"")  # the change at which it was read
+        self._encoder: Encoder | None = None
+        self._vectors = VectorCache(path)
+        self._passing: dict[Where, Passing] = {}
         self._lock = threading.RLock()
 
     @classmethod
     def create(
-        cls, path: str | os.PathLike[str], *, encoder: Encoder | str = DEFAULT_ENCODER, chunking: Chunking | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        encoder: Encoder | str = DEFAULT_ENCODER,
+        chunking: Chunking | None = None,
+        wait_s: float = 0.0,
+        on_wait: Callable[[str], None] | None = None,
     ) -> Index:
         """Make an empty index in a folder that does not hold one yet.
 
@@ -99,15 +114,23 @@ class Index:
             path: the folder; made with its parents.
             encoder: recorded, and from then on the only one whose vectors this index takes.
             chunking: recorded; by default as long as the encoder reads, at most 256 tokens.
+            wait_s: as for `open`.
+            on_wait: as for `open`.
 
         Raises:
             UsageError: there is an index already, or the folder holds other things.
             IndexMismatchError: an `index.sqlite` of another program is there.
             EncoderError: the encoder cannot be loaded.
         """
-        folder = Path(path)
         loaded = load_encoder(encoder) if isinstance(encoder, str) else encoder
-        chunking = chunking or Chunking(max_tokens=min(loaded.max_tokens, 256))
+        cls._make(Path(path), loaded, chunking, exist_ok=False, waiting=Waiting(wait_s, on_wait))
+        return cls.open(path, encoder=loaded, wait_s=wait_s, on_wait=on_wait)
+
+    @classmethod
+    def _make(
+        cls, folder: Path, encoder: Encoder, chunking: Chunking | None, *, exist_ok: bool, waiting: Waiting
+    ) -> None:
+        chunking = chunking or default_chunking(encoder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
@@ -116,42 +139,43 @@ class Index:
             raise UsageError(
                 f"{str(folder)!r} holds other things ({other[0]!r}): name a new or empty folder for the index"
             )
-        with _write_lock(folder), _sqlite_errors_named(folder):
-            writer = StoreWriter(folder / "index.sqlite")
-            try:
-                with suppress(IndexDamagedError):
-                    cls.open(folder).close()
-                    raise UsageError(f"there is an index in {str(folder)!r} already: open it, or name another folder")
-                packages = ("footnote-rag", "faiss-cpu", "numpy")
-                writer.set_manifest(
-                    {
-                        "encoder": {
-                            "name": loaded.name,
-                            "space": loaded.space,
-                            "form": loaded.form,
-                            "dim": loaded.dim,
-                            "max_tokens": loaded.max_tokens,
-                        },
-                        "chunking": chunking.record(),
-                        "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
-                        "made_with": {
-                            "python": sys.version.split()[0],
-                            "sqlite": sqlite3.sqlite_version,
-                            **{name: version(name) for name in packages},
-                        },
-                    }
-                )
-            finally:
-                writer.close()
-        return cls.open(folder, encoder=loaded)
+        lock = write_lock(folder, doing="create", wait_s=waiting.seconds, on_wait=waiting.on_wait)
+        with lock, _sqlite_errors_named(folder), closing(StoreWriter(folder / "index.sqlite")) as writer:
+            with suppress(IndexDamagedError):
+                cls.open(folder).close()
+                if exist_ok:
+                    return
+                raise UsageError(f"there is an index in {str(folder)!r} already: open it, or name another folder")
+            packages = ("footnote-rag", "faiss-cpu", "numpy")
+            writer.set_manifest(
+                {
+                    "encoder": encoder_record(encoder),
+                    "chunking": chunking.record(),
+                    "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+                    "made_with": {
+                        "python": sys.version.split()[0],
+                        "sqlite": sqlite3.sqlite_version,
+                        **{name: version(name) for name in packages},
+                    },
+                }
+            )
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, encoder: Encoder | str | None = None) -> Index:
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        encoder: Encoder | str | None = None,
+        wait_s: float = 0.0,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> Index:
         """Open an index; the encoder is loaded when it is first needed.
 
         Args:
             path: its folder.
             encoder: only where another is wanted than the recorded one, which works if it is of the same space.
+            wait_s: seconds to wait for another writer before writing; `math.inf` for as long as it takes.
+            on_wait: told once who is waited for.
 
         Raises:
             IndexNotFoundError: there is none in that folder.
@@ -163,44 +187,47 @@ class Index:
             raise IndexNotFoundError(
                 f"no index in {str(folder)!r}: make one with rag ingest PATH --index {str(folder)!r}"
             )
-        store = Store(folder / "index.sqlite")
+        index = cls(folder, Store(folder / "index.sqlite"), Waiting(wait_s, on_wait))
         try:
-            with store.transaction():
-                manifest: dict[str, Any] = store.manifest()
-            if "encoder" not in manifest:
-                raise IndexDamagedError(
-                    f"{str(folder)!r} is half-written: an ingest was stopped before its first commit. "
-                    "Run rag ingest again"
-                )
-            index = cls(folder, store, manifest, None)
+            with index._reading_rows() as store, store.transaction():
+                index._heed_manifest(store)
             if encoder is not None:
                 loaded = load_encoder(encoder) if isinstance(encoder, str) else encoder
                 index._check(loaded)
                 index._encoder = loaded
         except BaseException:
-            store.close()
+            index.close()
             raise
         return index
 
     @classmethod
-    def open_or_create(cls, path: str | os.PathLike[str], *, encoder: Encoder | str | None = None) -> Index:
+    def open_or_create(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        encoder: Encoder | str | None = None,
+        wait_s: float = 0.0,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> Index:
         """Open the index in a folder, or make it where there is none or only a half-written one."""
-        try:
-            return cls.open(path, encoder=encoder)
-        except IndexNotFoundError:
-            return cls.create(path, encoder=encoder or DEFAULT_ENCODER)
-        except IndexDamagedError:
-            with suppress(UsageError):
-                return cls.create(path, encoder=encoder or DEFAULT_ENCODER)
-            raise
+        with suppress(IndexNotFoundError, IndexDamagedError):
+            return cls.open(path, encoder=encoder, wait_s=wait_s, on_wait=on_wait)
+        wanted = encoder or DEFAULT_ENCODER
+        loaded = load_encoder(wanted) if isinstance(wanted, str) else wanted
+        with suppress(IndexDamagedError):  # more than half-written: opening says what is wrong with it
+            cls._make(Path(path), loaded, None, exist_ok=True, waiting=Waiting(wait_s, on_wait))
+        index = cls.open(path, encoder=encoder and loaded, wait_s=wait_s, on_wait=on_wait)
+        if index._manifest["encoder"]["space"] == loaded.space:
+            index._encoder = loaded  # unless another process was quicker, and made it with another one
+        return index
 
     def close(self) -> None:
         """Let go of the files. The index cannot be used afterwards."""
         with self._lock:
             self._store.close()
-            self._vectors = None
+            self._vectors.forget()
 
-    def __enter__(self) -> Index:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -226,8 +253,27 @@ class Index:
             raise IndexMismatchError(
                 f"index {self.name!r} was made with the encoder {recorded['name']!r}, and {encoder.name!r} makes other "
                 f"vectors: search it with --encoder {recorded['name']}, "
-                "or make another: rag ingest PATH --index NEW_NAME"
+                f"or take it to the other with rag reembed --encoder {encoder.name}"
             )
+
+    def _heed_manifest(self, store: Store) -> None:
+        """Read the manifest again if anything was committed since: another process may have changed the encoder."""
+        if (now := store.last_change()) == self._manifest_at:
+            return
+        manifest: dict[str, Any] = store.manifest()
+        if "encoder" not in manifest:
+            raise IndexDamagedError(
+                f"{str(self.path)!r} is half-written: an ingest was stopped before its first commit. "
+                "Run rag ingest again"
+            )
+        if self._manifest and self._manifest["encoder"]["space"] != manifest["encoder"]["space"]:
+            self._encoder = None
+            self._vectors.forget()
+        self._manifest, self._manifest_at = manifest, now
+
+    @property
+    def _dim(self) -> int:
+        return int(self._manifest["encoder"]["dim"])
 
     # Reading
 
@@ -235,12 +281,23 @@ class Index:
     def reading(self) -> Iterator[View]:
         """One read transaction: words, vectors and rows inside are all of the same change."""
         with self._reading_rows() as store, store.transaction():
-            yield View(store, self._current_vectors)
+            self._heed_manifest(store)
+            space = self._manifest["encoder"]["space"]
+            yield View(store, space, lambda: self._vectors.current(store, dim=self._dim), self._chunks_that_pass)
 
-    def documents(self) -> list[DocumentRow]:
-        """All documents, ordered by source."""
+    def _chunks_that_pass(self, where: Where) -> Passing:
+        """Kept for the next search with the same filter, until something is committed."""
+        now, kept = self._store.last_change(), self._passing.get(where)
+        if kept is None or kept.change != now:
+            self._passing = {w: passing for w, passing in self._passing.items() if passing.change == now}
+            kept = self._passing[where] = Passing.of(self._store.chunks_that_pass(*where.sql()), now)
+        return kept
+
+    def documents(self, *, where: Sequence[str] | Where = ()) -> list[DocumentRow]:
+        """All documents, or those that meet conditions as `Retriever.search` takes them, ordered by source."""
+        where = where if isinstance(where, Where) else parse_where(where)
         with self._reading_rows() as store:
-            return store.documents()
+            return store.documents(*where.sql())
 
     def document(self, source: str) -> Document:
         """One whole document by its source.
@@ -270,79 +327,30 @@ class Index:
 
     def status(self) -> IndexStatus:
         """Counts, sizes, what made the index, the last ingest, and which files were set aside and why."""
-        with self._reading_rows():
-            counts, last = self._store.counts(), self._store.last_ingest()
+        with self.reading() as view:
+            store = view.store
+            manifest: dict[str, Any] = store.manifest()  # anew: beginning a change of encoder commits no change
+            counts, last = store.counts(), store.last_ingest()
             # A link that leads nowhere or a closed folder has no row of its own: the last ingest tells of it.
             told = {(entry["path"], entry["reason"]) for entry in (last or {}).get("set_aside", [])}
+            sizes = sizes_below(self.path)
             return IndexStatus(
                 path=self.path,
                 documents=counts["documents"],
                 chunks=counts["chunks"],
                 files=counts["files"],
-                bytes=_folder_bytes(self.path),
-                encoder=self._manifest["encoder"]["name"],
-                encoder_form=self._manifest["encoder"]["form"],
-                created=self._manifest["created"],
-                made_with=self._manifest["made_with"],
-                roots=tuple(self._store.roots()),
-                set_aside=tuple(sorted({*self._store.set_aside(), *told})),
+                embeddings=counts["embeddings"],
+                bytes=sum(sizes.values()),
+                sizes=sizes,
+                encoder=manifest["encoder"]["name"],
+                encoder_form=manifest["encoder"]["form"],
+                reembedding=(manifest.get(PENDING) or {}).get("name"),
+                created=manifest["created"],
+                made_with=manifest["made_with"],
+                roots=tuple(store.roots()),
+                set_aside=tuple(sorted({*store.set_aside(), *told})),
                 last_ingest=last,
             )
-
-    # Vectors: a cache of the truth
-
-    def _current_vectors(self) -> Vectors:
-        """The vectors, brought to exactly the change that the open transaction sees."""
-        store, now = self._store, self._store.last_change()
-        if self._vectors is None or store.change_token(self._vectors_at[0]) != (self._vectors_at[1] or None):
-            self._vectors, self._vectors_at = self._from_snapshot()
-            self._snapshot_at = self._vectors_at[0]
-        vectors, (since, _) = self._vectors, self._vectors_at
-        if self._vectors_at != now:
-            self._vectors = None  # until they are whole: an interrupt must not leave half of the changes behind
-            vectors.remove(store.removed_since(since))
-            for ids, data in store.vectors_since(since):
-                vectors.add(ids, np.frombuffer(data, dtype="<f2").reshape(len(ids), vectors.dim))
-            self._vectors, self._vectors_at = vectors, now
-            if since == 0 and len(vectors):
-                self._save_snapshot()
-        return vectors
-
-    def _from_snapshot(self) -> tuple[Vectors, tuple[int, bytes]]:
-        """The newest snapshot that belongs to this index, or an empty one to be filled from SQLite."""
-        dim = int(self._manifest["encoder"]["dim"])
-        for change, file in self._snapshots():
-            token = self._store.change_token(change)
-            vectors = Vectors.read(file, dim=dim, token=token) if token is not None else None
-            if vectors is not None and token is not None:
-                return vectors, (change, token)
-        return Vectors(dim), (0, b"")
-
-    def _snapshots(self) -> list[tuple[int, Path]]:
-        """(change, file), the newest first."""
-        matches = ((_SNAPSHOT_NAME.fullmatch(file.name), file) for file in self.path.glob("vectors-*.faiss"))
-        return sorted(((int(match[1]), file) for match, file in matches if match), reverse=True)
-
-    def _save_snapshot(self) -> None:
-        """Keep the vectors as they are now; where the folder cannot be written, go on without."""
-        change, token = self._vectors_at
-        assert self._vectors is not None
-        with suppress(OSError):
-            kept = self.path / f"vectors-{change}.faiss"
-            self._vectors.save(kept, change=change, token=token)
-            self._snapshot_at = change
-            for _, file in self._snapshots():
-                if file != kept:
-                    file.unlink(missing_ok=True)
-
-    def _refresh_snapshot(self) -> None:
-        """After writing: a new snapshot where none is, or where too much has changed since the last one."""
-        with self.reading():
-            n_chunks = len(self._current_vectors())
-            behind = self._store.changed_chunks(since=self._snapshot_at)
-            is_there = (self.path / f"vectors-{self._snapshot_at}.faiss").exists()
-            if self._vectors_at[0] and (not is_there or behind > max(_SNAPSHOT_AFTER, _SNAPSHOT_SHARE * n_chunks)):
-                self._save_snapshot()
 
     # Writing
 
@@ -352,41 +360,164 @@ class Index:
         exclude: Sequence[str] = (),
         gitignore: bool = False,
         max_file_mb: float = Limits().max_file_mb,
+        rehash: bool = False,
+        keep_missing: bool = False,
         progress: Callable[[Progress], None] | None = None,
+        on_change: Callable[[FileChange], None] | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> IngestReport:
         """Bring the index in step with files and folders: read what is new or changed, remove what has gone.
 
-        A file whose size and time are known is not read again; only texts that were not seen before are embedded. Each
-        file is one transaction. A file that cannot be read is set aside with its reason and never stops the others.
+        A file whose size and time are known is not read again; a file that was moved is followed to its new name; only
+        texts that were not seen before are embedded. Each file is one transaction. A file that cannot be read is set
+        aside with its reason and never stops the others.
 
         Args:
             paths: files, or folders that are read recursively without hidden files and what .ragignore names.
             exclude: more patterns in .gitignore syntax, relative to each folder.
             gitignore: leave out what .gitignore files name as well.
             max_file_mb: the largest text file that is read, in MiB.
+            rehash: compare the content of every file, whatever its size and time say.
+            keep_missing: documents whose files have gone stay.
             progress: called after each file and each batch.
+            on_change: called after each file whose change is committed.
+            stop: asked between files and between batches; True ends the run, and the report says so.
 
         Raises:
             UsageError: no path was given.
             IndexBusyError: another process is writing to this index.
         """
-        if not paths or not all(os.fspath(path) for path in paths):
-            raise UsageError(f"expected files or folders to ingest, got {paths!r}: write '.' for this folder")
-        if not (math.isfinite(max_file_mb) and max_file_mb > 0):
-            raise UsageError(f"expected max_file_mb above 0, got {max_file_mb!r}")
+        limits, absolute_paths = _checked_limits(max_file_mb), _checked_paths(paths)
         started, report = time.perf_counter(), IngestReport()
-        with self._writing() as writer, IsolatedLoader(limits=Limits(max_file_mb=max_file_mb)) as loader:
-            with self._reading_rows() as store:
-                before = store.last_change()
-            job = Ingest(writer, loader, self._embedder(), report, progress, max_bytes=int(max_file_mb * 2**20))
-            job.run([Path(os.path.abspath(path)) for path in paths], exclude=exclude, gitignore=gitignore)
-            with self._reading_rows() as store:
-                changed = store.last_change() != before
-            if changed:
-                writer.drop_unused_embeddings()
+        with self._writing("ingest") as at_work:
+            writer, store = at_work.writer, at_work.store
+            plan = make_plan(
+                store,
+                absolute_paths,
+                exclude=exclude,
+                gitignore=gitignore,
+                rehash=rehash,
+                keep_missing=keep_missing,
+                leave_out=self.path,
+            )
+            try:
+                with Ingest(
+                    writer,
+                    store,
+                    at_work.embedder,
+                    report,
+                    limits=limits,
+                    progress=progress,
+                    on_change=on_change,
+                    stop=stop,
+                ) as run:
+                    run.run(plan)
+            except Stopped:
+                report.stopped = True
+            else:
+                self._drop_loose_embeddings(at_work)
             report.seconds = time.perf_counter() - started
             writer.add_ingest({"paths": [str(path) for path in paths], **report.as_json()})
-            self._refresh_snapshot()
+            self._refresh_snapshot(at_work)
+        report.seconds = time.perf_counter() - started
+        return report
+
+    @classmethod
+    def preview(
+        cls,
+        path: str | os.PathLike[str],
+        *paths: str | os.PathLike[str],
+        exclude: Sequence[str] = (),
+        gitignore: bool = False,
+        rehash: bool = False,
+        keep_missing: bool = False,
+    ) -> Preview:
+        """What `ingest` into the index at `path` would do. Changes nothing, waits for no writer, needs no index yet.
+
+        Args:
+            path: of the index.
+            paths: these and the others as for `ingest`.
+            exclude: see there.
+            gitignore: see there.
+            rehash: see there.
+            keep_missing: see there.
+
+        Raises:
+            UsageError: no path was given.
+            IndexDamagedError: the index is not readable.
+        """
+        folder, files = Path(path), _checked_paths(paths)
+        with ExitStack() as resources:
+            store = None
+            if (folder / "index.sqlite").exists():
+                resources.enter_context(_sqlite_errors_named(folder))
+                store = resources.enter_context(closing(Store(folder / "index.sqlite")))
+                resources.enter_context(store.transaction())
+            plan = make_plan(
+                store,
+                files,
+                exclude=exclude,
+                gitignore=gitignore,
+                rehash=rehash,
+                keep_missing=keep_missing,
+                leave_out=folder,
+            )
+            return plan.preview()
+
+    def reembed(
+        self,
+        encoder: Encoder | str,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> ReembedReport:
+        """Go over to another encoder: fill its vectors in beside the old, which serve meanwhile, then switch at once.
+
+        A run that was stopped or killed goes on where it was. No file is read: the stored text is what is embedded.
+
+        Args:
+            encoder: the new one.
+            progress: called after each batch.
+            stop: asked after each batch; True ends the run, and the report says so.
+
+        Raises:
+            EncoderError: the encoder cannot be loaded.
+            IndexBusyError: another process is writing to this index.
+        """
+        loaded = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        started, report = time.perf_counter(), ReembedReport()
+        with self._writing("reembed") as at_work:
+            old = self._manifest["encoder"]
+            manifest: dict[str, JsonValue] = {"encoder": encoder_record(loaded)}
+            if old["space"] == loaded.space:
+                # It may go by another name, or run in another form; and a change to another one is given up.
+                is_given_up = bool(at_work.store.manifest().get(PENDING))
+                with at_work.writer.transaction():
+                    at_work.writer.set_manifest({**manifest, PENDING: None})
+                    if is_given_up:
+                        at_work.writer.drop_loose_embeddings()
+            else:
+                chunking = chunking_for(loaded, instead_of=old, max_tokens=self._chunking().max_tokens)
+                embedder = Embedder(lambda: loaded, chunking, store=at_work.store, writer=at_work.writer)
+                manifest["chunking"] = chunking.record()
+                try:
+                    reembed(
+                        at_work.writer,
+                        at_work.store,
+                        embedder,
+                        report,
+                        manifest=manifest,
+                        progress=progress,
+                        stop=stop,
+                    )
+                except Stopped:
+                    report.stopped = True
+            with self._lock:
+                self._manifest_at = (-1, b"")  # read it again
+                self._heed_manifest(at_work.store)
+                if not report.stopped:
+                    self._encoder = loaded
+            self._refresh_snapshot(at_work)
         report.seconds = time.perf_counter() - started
         return report
 
@@ -400,27 +531,26 @@ class Index:
                 `ingest` changes.
             IndexBusyError: another process is writing to this index.
         """
-        n, batch = 0, []
-        with self._writing() as writer:
+        n = 0
+        batch: list[Document] = []
+        with self._writing("add") as at_work:
             for document in documents:
-                if document.doc_id != _storable(document.doc_id):
+                if document.doc_id != storable(document.doc_id):
                     raise UsageError(
                         f"expected a doc_id without NUL and lone surrogates, got {document.doc_id!r}: add another"
                     )
-                with self._lock:
-                    came_from_file = self._store.has_file(document.doc_id)
-                if came_from_file:
+                if at_work.store.has_file(document.doc_id):
                     raise UsageError(
                         f"{document.doc_id!r} came from a file: change the file and ingest it, or add another doc_id"
                     )
                 batch.append(_storable_document(document))
                 n += 1
                 if len(batch) >= TEXTS_PER_BATCH:
-                    self._put_documents(writer, batch)
+                    _put_documents(at_work, batch)
                     batch = []
-            self._put_documents(writer, batch)
-            writer.drop_unused_embeddings()
-            self._refresh_snapshot()
+            _put_documents(at_work, batch)
+            self._drop_loose_embeddings(at_work)
+            self._refresh_snapshot(at_work)
         return n
 
     def remove(self, path: str | os.PathLike[str]) -> int:
@@ -433,38 +563,50 @@ class Index:
             UsageError: nothing in the index is of that name.
         """
         name = shown(os.fspath(path))
-        with self._writing() as writer:
-            with self._lock:
-                before = self._store.counts()["documents"]
-                gone = self._files_called(name)
-                is_document = self._store.document(name) is not None
-            if gone:
-                writer.remove_files(gone)
-            elif is_document:
-                writer.remove_documents([name])
+        with self._writing("remove") as at_work:
+            store = at_work.store
+            before = store.counts()["documents"]
+            if gone := _files_called(store, name):
+                at_work.writer.remove_files(gone)
+            elif store.document(name) is not None:
+                at_work.writer.remove_documents([name])
             else:
                 raise UsageError(
                     f"nothing in index {self.name!r} is called {str(path)!r}: rag list shows what there is"
                 )
-            writer.drop_unused_embeddings()
-            self._refresh_snapshot()
-            with self._lock:
-                return before - self._store.counts()["documents"]
+            self._drop_loose_embeddings(at_work, at_most=0)
+            self._refresh_snapshot(at_work)
+            return before - store.counts()["documents"]
 
-    def _files_called(self, name: str) -> list[int]:
-        """The ids of files by their source, by the relative path of one that was set aside, or below a path."""
-        target = absolute(name)
-        owner = self._store.owner(name)
-        if owner is not None and not name.endswith(owner[1]):
-            owner = None  # a single line of a JSONL file
-        return [
-            row.id
-            for root in self._store.roots()
-            for row in self._store.files(root).values()
-            if (root, row.relpath) == owner
-            or (row.reason is not None and row.relpath == name)
-            or is_below(os.path.join(root, row.relpath), target)
-        ]
+    def examine(self, *, repair: bool = False) -> Diagnosis:
+        """Check every promise the index makes: rows, words, vectors, snapshot, spans, hashes.
+
+        Args:
+            repair: mend what can be mended from what is there, and check again.
+
+        Raises:
+            IndexBusyError: another process is writing to this index.
+            EncoderError: a document must be embedded again, and the encoder cannot be loaded.
+        """
+        with self._writing("doctor") as at_work:
+            cache = VectorCache(self.path)
+            doctor = Doctor(at_work.writer, at_work.store, cache, lambda: at_work.embedder, dim=self._dim)
+            return doctor.repair() if repair else doctor.examine()
+
+    def compact(self) -> Compaction:
+        """Leave no trace of what was removed in the files of the index, and give its space back.
+
+        Raises:
+            IndexBusyError: another process is writing to this index.
+        """
+        with self._writing("compact") as at_work:
+            before = sum(sizes_below(self.path).values())
+            self._drop_loose_embeddings(at_work, at_most=0)
+            at_work.writer.forget_removed(upto=at_work.store.last_change()[0])
+            is_clean = at_work.writer.compact() and at_work.writer.n_loose_embeddings() == 0
+            with self.reading() as view:
+                is_clean = self._vectors.save(view.store, dim=self._dim) and is_clean
+            return Compaction(before, sum(sizes_below(self.path).values()), is_clean)
 
     @classmethod
     def delete(cls, path: str | os.PathLike[str]) -> None:
@@ -480,59 +622,95 @@ class Index:
             raise IndexNotFoundError(f"no index in {str(folder)!r}: nothing was deleted")
         with suppress(IndexDamagedError):
             Store(folder / "index.sqlite").close()  # refuses another program's file
-        with _write_lock(folder):
+        with write_lock(folder, doing="delete"):
             for entry in folder.iterdir():
                 if entry.name == "files" and entry.is_dir():
                     shutil.rmtree(entry)
-                elif _OURS.fullmatch(entry.name) and entry.name != "write.lock":
+                elif _OURS.fullmatch(entry.name) and entry.name not in ("write.lock", HOLDER):
                     entry.unlink()
         with suppress(OSError):  # a folder that holds something else stays, with that in it
             (folder / "write.lock").unlink()
             folder.rmdir()
 
     @contextmanager
-    def _writing(self) -> Iterator[StoreWriter]:
-        with _write_lock(self.path), _sqlite_errors_named(self.path):
-            writer = StoreWriter(self.path / "index.sqlite")
-            try:
-                yield writer
-            finally:
-                writer.close()
+    def _writing(self, doing: str) -> Iterator[_Session]:
+        """Be the one writer, with the index's own ways of cutting and embedding as they are now."""
+        lock = write_lock(self.path, doing=doing, wait_s=self._waiting.seconds, on_wait=self._waiting.on_wait)
+        with lock, _sqlite_errors_named(self.path):
+            for left_behind in self.path.glob("*.partial"):  # by a process that was killed
+                left_behind.unlink(missing_ok=True)
+            file = self.path / "index.sqlite"
+            with closing(StoreWriter(file)) as writer, closing(Store(file)) as store:
+                with self._lock:
+                    self._heed_manifest(store)
+                embedder = Embedder(lambda: self.encoder, self._chunking(), store=store, writer=writer)
+                yield _Session(writer, store, embedder)
 
-    def _embedder(self) -> Embedder:
-        chunking = Chunking(max_tokens=int(self._manifest["chunking"]["max_tokens"]))
-        return Embedder(lambda: self.encoder, chunking, self._reading_rows)
+    def _chunking(self) -> Chunking:
+        return Chunking(max_tokens=int(self._manifest["chunking"]["max_tokens"]))
+
+    def _drop_loose_embeddings(self, at_work: _Session, *, at_most: int | None = None) -> None:
+        """If more than so many are used by no chunk; not those that a change of encoder has filled in so far."""
+        if (n := at_work.writer.n_loose_embeddings()) == 0 or at_work.store.manifest().get(PENDING):
+            return
+        if at_most is None:
+            at_most = max(_LOOSE_KEPT, int(_LOOSE_SHARE * at_work.store.counts()["embeddings"]))
+        if n > at_most:
+            at_work.writer.drop_loose_embeddings()
+
+    def _refresh_snapshot(self, at_work: _Session) -> None:
+        """Write a snapshot if one is due, and then shorten the log that led from the one before."""
+        with self.reading() as view:
+            change = self._vectors.refresh(view.store, dim=self._dim)
+        if change is not None:
+            at_work.writer.forget_removed(upto=change)
 
     @contextmanager
     def _reading_rows(self) -> Iterator[Store]:
         with self._lock, _sqlite_errors_named(self.path):
             yield self._store
 
-    def _put_documents(self, writer: StoreWriter, documents: list[Document]) -> None:
-        embedder = self._embedder()
-        cut = [(document, embedder.cut(document)) for document in documents]
-        for _ in embedder.embed(writer, [chunk for _, chunks in cut for chunk in chunks]):
-            pass
-        for document, chunks in cut:
-            writer.put_document(document, chunks, space=self.encoder.space)
+
+def _put_documents(at_work: _Session, documents: list[Document]) -> None:
+    cut = [(document, at_work.embedder.cut(document)) for document in documents]
+    for _ in at_work.embedder.embed([chunk for _, chunks in cut for chunk in chunks]):
+        pass
+    for document, chunks in cut:
+        at_work.writer.put_document(document, chunks, space=at_work.embedder.encoder.space)
 
 
-def _folder_bytes(folder: Path) -> int:
-    total = 0
-    for file in folder.rglob("*"):
-        with suppress(OSError):  # SQLite's own files come and go
-            total += file.stat().st_size if file.is_file() else 0
-    return total
+def _files_called(store: Store, name: str) -> list[int]:
+    """The ids of files by their source, by the relative path of one that was set aside, or below a path."""
+    target = absolute(name)
+    owner = store.owner(name)
+    if owner is not None and not name.endswith(owner[1]):
+        owner = None  # a single line of a JSONL file
+    return [
+        row.id
+        for root in store.roots()
+        for row in store.files(root).values()
+        if (root, row.relpath) == owner
+        or (row.reason is not None and row.relpath == name)
+        or is_below(os.path.join(root, row.relpath), target)
+    ]
 
 
-def _storable(text: str) -> str:
-    return re.sub("[\x00\ud800-\udfff]", "\ufffd", text)
+def _checked_paths(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    if not paths or not all(os.fspath(path) for path in paths):
+        raise UsageError(f"expected files or folders to ingest, got {paths!r}: write '.' for this folder")
+    return [Path(os.path.abspath(path)) for path in paths]
+
+
+def _checked_limits(max_file_mb: float) -> Limits:
+    if not (math.isfinite(max_file_mb) and max_file_mb > 0):
+        raise UsageError(f"expected max_file_mb above 0, got {max_file_mb!r}")
+    return Limits(max_file_mb=max_file_mb)
 
 
 def _storable_document(document: Document) -> Document:
-    sections = tuple(replace(section, path=_storable(section.path)) for section in document.sections)
-    title = None if document.title is None else _storable(document.title)
-    return replace(document, text=_storable(document.text), title=title, sections=sections)
+    sections = tuple(replace(section, path=storable(section.path)) for section in document.sections)
+    title = None if document.title is None else storable(document.title)
+    return replace(document, text=storable(document.text), title=title, sections=sections)
 
 
 @contextmanager
@@ -548,24 +726,3 @@ def _sqlite_errors_named(folder: Path) -> Iterator[None]:
         raise IndexDamagedError(
             f"the index in {str(folder)!r} is damaged ({exc}): delete its folder and ingest again"
         ) from exc
-
-
-@contextmanager
-def _write_lock(folder: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / "write.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as exc:
-        raise IndexBusyError(
-            f"another process is writing to the index in {str(folder)!r}: try again when it is done"
-        ) from exc
-    except OSError as exc:
-        raise UsageError(
-            f"cannot write to the index in {str(folder)!r} ({exc.strerror or exc}): check who may write there"
-        ) from exc
-    try:
-        yield
-    finally:
-        lock.release()

@@ -84,3 +84,29 @@ def m001_initial(db: Database) -> None:
 
     create table ingests (id integer primary key, at text not null, report text not null);
     """)
+
+
+@migrations()
+def m002_loose_embeddings_and_filters(db: Database) -> None:
+    """Know which embeddings no chunk uses without looking at all of them, and filter without passing long texts."""
+    db.executescript("""
+    create index documents_filtered on documents (source, file_id, title, metadata);
+    create table loose_embeddings (id integer primary key);  -- exactly those that no chunk uses
+    insert into loose_embeddings
+        select id from embeddings where not exists (select 1 from chunks where embedding_id = embeddings.id);
+    create trigger embeddings_added after insert on embeddings begin
+        insert into loose_embeddings (id) values (new.id);
+    end;
+    create trigger chunks_embedded after insert on chunks begin
+        delete from loose_embeddings where id = new.embedding_id;
+    end;
+    create trigger chunks_embedded_anew after update of embedding_id on chunks begin
+        delete from loose_embeddings where id = new.embedding_id;
+        insert or ignore into loose_embeddings
+            select old.embedding_id where not exists (select 1 from chunks where embedding_id = old.embedding_id);
+    end;
+    create trigger chunks_no_more_embedded after delete on chunks begin
+        insert or ignore into loose_embeddings
+            select old.embedding_id where not exists (select 1 from chunks where embedding_id = old.embedding_id);
+    end;
+    """)

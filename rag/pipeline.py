@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rag.encoders import Encoder, TokenEncoder, load_encoder
 from rag.errors import EncoderError, UsageError
 from rag.extractive import ExtractiveGenerator, default_weights
+from rag.filters import Where
 from rag.generator import Draft, Generator, Span
 from rag.retriever import Retriever
 from rag.types import Answer, Citation, Hit, Sentence
@@ -53,15 +54,19 @@ class Pipeline:
             self._generator = ExtractiveGenerator(_reading_encoder(index.encoder), index)
         return self._generator
 
-    def ask(self, question: str) -> Answer:
+    def ask(self, question: str, *, where: Sequence[str] | Where = ()) -> Answer:
         """Answer a question, each sentence with its footnotes, or say that the documents do not tell.
 
+        Args:
+            question: in any words.
+            where: conditions that a document must meet, as for `Retriever.search`; no other is read.
+
         Raises:
-            UsageError: the question is empty.
+            UsageError: the question is empty, or a condition has no sense.
             IndexMismatchError: the index was made by another encoder than the one at hand.
         """
         started = time.perf_counter()
-        hits = self.retriever.search(question, k=self.passages)
+        hits = self.retriever.search(question, k=self.passages, where=where)
         searched = time.perf_counter()
         # A lone surrogate (undecodable bytes on a command line) or a NUL is no text for a model.
         draft = self.generator.generate(re.sub("[\x00\ud800-\udfff]", " ", question).strip(), hits)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
-from rag.errors import UsageError
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.errors import IndexDamagedError, UsageError
+from rag.filters import Where, parse_where
 from rag.fusion import DEFAULT_WEIGHT, fuse
-from rag.index import Index, View
-from rag.types import Chunk, Hit, Place
+from rag.index import Index
+from rag.types import Hit, Place
+from rag.view import Passing, View
 from rag.words import STOP_WORDS
 
 Mode = Literal["hybrid", "dense", "bm25"]
@@ -38,7 +43,7 @@ class Retriever:
         self._weight = weight
         self._depth = depth
 
-    def search(self, query: str, *, k: int = 10, mode: Mode = "hybrid") -> list[Hit]:
+    def search(self, query: str, *, k: int = 10, mode: Mode = "hybrid", where: Sequence[str] | Where = ()) -> list[Hit]:
         """The k best passages, the best first; fewer where the index holds fewer.
 
         The same text in several places is one hit; `also_in` names the other places.
@@ -47,32 +52,45 @@ class Retriever:
             query: in any words; only its first 64 words count for BM25, and what the encoder reads for the dense side.
             k: how many, at least 1.
             mode: 'dense' ranks by meaning, 'bm25' by words, 'hybrid' by both.
+            where: conditions that a document must meet, as `rag.filters.parse_where` reads them; all of those that do
+                are searched, and nothing else.
 
         Raises:
-            UsageError: an empty query, k below 1, or an unknown mode.
+            UsageError: an empty query, k below 1, an unknown mode, or a condition without sense.
         """
         query = _checked(query, k, mode)
-        vector = self.index.encoder.encode_queries([query])[0] if mode != "bm25" else None
+        where = where if isinstance(where, Where) else parse_where(where)
+        while True:
+            encoder = self.index.encoder if mode != "bm25" else None
+            vector = encoder.encode_queries([query])[0] if encoder else None
+            with self.index.reading() as view:
+                if encoder is None or encoder.space == view.space:
+                    return self._search(view, query, vector, k=k, mode=mode, where=where)
+            # The index has gone over to another encoder since.
+
+    def _search(
+        self, view: View, query: str, vector: NDArray[np.float32] | None, *, k: int, mode: Mode, where: Where
+    ) -> list[Hit]:
         terms = query_terms(query)
-        with self.index.reading() as view:
-            ceiling = view.store.bm25_ceiling(terms) if mode == "hybrid" else 0.0
-            depth = max(self._depth, min(k, _MAX_DEPTH))
-            while True:
-                found = (
-                    view.dense(vector, k=depth + 1) if vector is not None else {},
-                    view.store.bm25(terms, k=depth + 1) if mode != "dense" else {},
-                )
-                dense, sparse = (_whole_ties(side, depth=depth) for side in found)
-                scores = dense or sparse
-                if mode == "hybrid":
-                    scores = fuse(dense, sparse, ceiling=ceiling, weight=self._weight)
-                hits = _ranked(view, scores, k=k)
-                # Copies of one text, or one score, can fill the candidates: look deeper until there are k texts, of
-                # which both sides had a say, or no more chunks.
-                has_said = all(candidates or not side for candidates, side in zip((dense, sparse), found, strict=True))
-                if (len(hits) >= k and has_said) or max(map(len, found)) <= depth:
-                    return hits
-                depth *= 4
+        passing = view.passing(where) if where else None
+        ceiling = view.store.bm25_ceiling(terms) if mode == "hybrid" else 0.0
+        depth = max(self._depth, min(k, _MAX_DEPTH))
+        while True:
+            found = (
+                view.dense(vector, k=depth + 1, passing=passing) if vector is not None else {},
+                view.store.bm25(terms, k=depth + 1, passing=passing) if mode != "dense" else {},
+            )
+            dense, sparse = (_whole_ties(side, depth=depth) for side in found)
+            scores = dense or sparse
+            if mode == "hybrid":
+                scores = fuse(dense, sparse, ceiling=ceiling, weight=self._weight)
+            hits = _ranked(view, scores, k=k, passing=passing)
+            # Copies of one text, or one score, can fill the candidates: look deeper until there are k texts, of which
+            # both sides had a say, or no more chunks.
+            has_said = all(candidates or not side for candidates, side in zip((dense, sparse), found, strict=True))
+            if (len(hits) >= k and has_said) or max(map(len, found)) <= depth:
+                return hits
+            depth *= 4
 
 
 def _whole_ties(scores: Mapping[int, float], *, depth: int) -> Mapping[int, float]:
@@ -102,7 +120,7 @@ def _checked(query: str, k: int, mode: str) -> str:
     return query[:_MAX_QUERY_CHARACTERS]
 
 
-def _ranked(view: View, scores: Mapping[int, float], *, k: int) -> list[Hit]:
+def _ranked(view: View, scores: Mapping[int, float], *, k: int, passing: Passing | None) -> list[Hit]:
     """The k best distinct texts, equal scores ordered by source and start."""
     order = sorted(scores, key=lambda i: -scores[i])
     hits: list[Hit] = []
@@ -115,15 +133,17 @@ def _ranked(view: View, scores: Mapping[int, float], *, k: int) -> list[Hit]:
             upto += 1
         part = order[taken:upto]
         chunks = view.store.chunks(part)
+        if len(chunks) < len(part):
+            raise IndexDamagedError("a passage that was found is not there: mend the index with rag doctor --repair")
         part.sort(key=lambda i: (-scores[i], chunks[i].doc_id, chunks[i].start))
         for i in part:
             if len(hits) < k and chunks[i].text not in texts:
                 texts.add(chunks[i].text)
                 hits.append(Hit(chunk_id=i, chunk=chunks[i], score=scores[i], rank=len(hits) + 1))
         taken = upto
-    return [replace(hit, also_in=_other_places(view, hit.chunk)) for hit in hits]
+    return [replace(hit, also_in=_other_places(view, hit, passing)) for hit in hits]
 
 
-def _other_places(view: View, chunk: Chunk) -> tuple[Place, ...]:
-    places = (Place(*row) for row in view.store.same_text(chunk.text))
-    return tuple(place for place in places if (place.source, place.start) != (chunk.doc_id, chunk.start))
+def _other_places(view: View, hit: Hit, passing: Passing | None) -> tuple[Place, ...]:
+    places = view.store.same_text(hit.chunk.text)
+    return tuple(place for i, place in places if i != hit.chunk_id and (passing is None or i in passing))

@@ -1,7 +1,6 @@
-"""The SQLite side: documents, chunks, full text, embeddings, migrations (sqlite-utils).
+"""The SQLite side of reading: documents, chunks, full text, embeddings, the change log.
 
-`Store` reads through the standard library alone, so that a query starts fast; `StoreWriter` writes through
-sqlite-utils. Both speak of rows and bytes; what they mean together is the business of `rag.index`.
+It speaks of rows and bytes; what they mean together is the business of `rag.index`. `rag.writer` writes them.
 """
 
 from __future__ import annotations
@@ -9,24 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rag.errors import IndexDamagedError, IndexMismatchError, LoadError
-from rag.types import Chunk, Document, JsonValue, Section
+from rag.errors import IndexDamagedError, IndexMismatchError
+from rag.types import Chunk, Document, JsonValue, Place, Section
 from rag.words import stems
 
-if TYPE_CHECKING:
-    from sqlite_utils import Database
-
 APPLICATION_ID = 0x464E5445  # 'FNTE', in SQLite's header: this file is an index of ours
-FORMAT_VERSION = 1  # of the schema; kept in SQLite's user_version
+FORMAT_VERSION = 2  # of the schema; kept in SQLite's user_version. A reader takes every version up to this one
 _K1_PLUS_1 = 2.2  # FTS5 fixes k1 at 1.2
 _READER_CACHE_KB = 16_384
 _VARIABLES = 500  # per statement, well below SQLite's limit on every build
@@ -38,7 +32,7 @@ class FileRow:
 
     id: int
     relpath: str
-    size: int
+    size: int  # bytes; -1 where the file was so new that it could still change within the same clock tick
     mtime_ns: int
     sha256: bytes | None
     reason: str | None
@@ -86,8 +80,8 @@ class Store:
                 f"{str(path)!r} is not a readable index ({exc}): delete its folder and ingest again"
             ) from exc
         try:
-            _check_ours(path, self._db)
-            _check_version(path, version)
+            check_ours(path, self._db)
+            check_version(path, version)
         except IndexMismatchError:
             self._db.close()
             raise
@@ -115,15 +109,25 @@ class Store:
             self._db.execute("rollback")
 
     def manifest(self) -> dict[str, JsonValue]:
-        return {key: json.loads(value) for key, value in self._db.execute("select key, value from manifest")}
+        try:
+            return {key: json.loads(value) for key, value in self._db.execute("select key, value from manifest")}
+        except (ValueError, TypeError) as exc:
+            raise IndexDamagedError(
+                f"what {str(self.path)!r} says of itself cannot be read ({exc}): delete its folder and ingest again"
+            ) from exc
 
     def last_change(self) -> tuple[int, bytes]:
         """Number and token of the last committed change; (0, b'') before the first."""
         row = self._db.execute("select id, token from changes order by id desc limit 1").fetchone()
         return (int(row[0]), bytes(row[1])) if row else (0, b"")
 
-    def change_token(self, change: int) -> bytes | None:
-        row = self._db.execute("select token from changes where id = ?", [change]).fetchone()
+    def change_token(self, change: int, *, of_any_age: bool = False) -> bytes | None:
+        """The token of a change from which the log still leads to now, or of any change; None for all others."""
+        row = self._db.execute(
+            "select token from changes where id = ?1 and (?2"
+            " or id >= coalesce((select cast(value as integer) from manifest where key = 'log_start'), 0))",
+            [change, of_any_age],
+        ).fetchone()
         return bytes(row[0]) if row else None
 
     def vectors_since(self, change: int, *, batch: int = 8192) -> Iterator[tuple[list[int], bytes]]:
@@ -139,13 +143,24 @@ class Store:
     def removed_since(self, change: int) -> list[int]:
         return [row[0] for row in self._db.execute("select chunk_id from removed_chunks where change_id > ?", [change])]
 
-    def bm25(self, terms: Sequence[str], *, k: int) -> dict[int, float]:
-        """The k best chunks that hold any of the terms, by FTS5's BM25 (k1 1.2, b 0.75); higher is better."""
+    def bm25(self, terms: Sequence[str], *, k: int, passing: Container[object] | None = None) -> dict[int, float]:
+        """The k best chunks that hold any of the terms, by FTS5's BM25 (k1 1.2, b 0.75); higher is better.
+
+        Args:
+            terms: any one of them is enough.
+            k: how many at most.
+            passing: only chunks of these ids; words are weighed over all chunks nonetheless.
+        """
         if not terms:
             return {}
         match = " OR ".join(f'"{term.replace(chr(34), chr(34) * 2)}"' for term in terms)
+        condition = ""
+        if passing is not None:
+            # SQLite asks for one row after the other, the best first, until k have passed.
+            self._db.create_function("passes", 1, passing.__contains__)
+            condition = "and passes(rowid)"
         rows = self._db.execute(
-            "select rowid, rank from chunks_fts where chunks_fts match ? order by rank limit ?", [match, k]
+            f"select rowid, rank from chunks_fts where chunks_fts match ? {condition} order by rank limit ?", [match, k]
         )
         return {row[0]: -row[1] for row in rows}
 
@@ -164,31 +179,31 @@ class Store:
     def document_frequencies(self, stems: Sequence[str]) -> dict[str, int]:
         """In how many chunks each stemmed word stands; words that stand in none are left out."""
         found = {}
-        for part in _parts(list(stems)):
-            rows = self._db.execute(f"select term, doc from chunks_words where term in ({_marks(part)})", part)
+        for part in in_parts(list(stems)):
+            rows = self._db.execute(f"select term, doc from chunks_words where term in ({marks(part)})", part)
             found.update({row[0]: int(row[1]) for row in rows})
         return found
 
     def chunks(self, ids: Iterable[int]) -> dict[int, Chunk]:
         """The chunks of those ids that exist."""
         found = {}
-        for part in _parts(list(ids)):
+        for part in in_parts(list(ids)):
             rows = self._db.execute(
                 "select c.id, d.source, c.text, c.start, c.end, c.page, c.section, d.title, c.context, c.breaks"
-                f" from chunks c join documents d on d.id = c.document_id where c.id in ({_marks(part)})",
+                f" from chunks c join documents d on d.id = c.document_id where c.id in ({marks(part)})",
                 part,
             )
             found.update({row[0]: _chunk(row[1:]) for row in rows})
         return found
 
-    def same_text(self, text: str) -> list[tuple[str, int | None, int, int]]:
-        """(source, page, start, end) of every chunk with exactly this text, ordered by source and start."""
+    def same_text(self, text: str) -> list[tuple[int, Place]]:
+        """The id and the place of every chunk with exactly this text, ordered by source and start."""
         rows = self._db.execute(
-            "select d.source, c.page, c.start, c.end, c.text from chunks c join documents d on d.id = c.document_id"
-            " where c.text_key = ? order by d.source, c.start",
+            "select c.id, d.source, c.page, c.start, c.end, c.text from chunks c"
+            " join documents d on d.id = c.document_id where c.text_key = ? order by d.source, c.start",
             [text_key(text)],
         )
-        return [row[:4] for row in rows if row[4] == text]
+        return [(row[0], Place(*row[1:5])) for row in rows if row[5] == text]
 
     def document(self, source: str) -> Document | None:
         row = self._db.execute(
@@ -196,34 +211,53 @@ class Store:
         ).fetchone()
         if row is None:
             return None
-        sections = tuple(Section(*section) for section in json.loads(row[3]))
-        return Document(row[0], row[1], row[2], sections, tuple(json.loads(row[4])), json.loads(row[5]))
+        try:
+            sections = tuple(Section(*section) for section in json.loads(row[3]))
+            return Document(row[0], row[1], row[2], sections, tuple(json.loads(row[4])), json.loads(row[5]))
+        except (ValueError, TypeError) as exc:
+            raise IndexDamagedError(f"what is stored of {source!r} cannot be read ({exc}): see rag doctor") from exc
 
-    def documents(self) -> list[DocumentRow]:
-        return [
-            DocumentRow(*row)
-            for row in self._db.execute(
-                "select d.source, d.title, length(d.text), count(c.id) from documents d"
-                " left join chunks c on c.document_id = d.id group by d.id order by d.source"
-            )
-        ]
+    def documents(self, where: str = "1", arguments: Sequence[Any] = ()) -> list[DocumentRow]:
+        """All documents, or those for which an SQL condition on `documents d` and `files f` holds."""
+        rows = self._db.execute(
+            "select d.source, d.title, length(d.text), (select count(*) from chunks c where c.document_id = d.id)"
+            f" from documents d left join files f on f.id = d.file_id where {where} order by d.source",
+            arguments,
+        )
+        return [DocumentRow(*row) for row in rows]
 
-    def sources(self, *, like: str = "", limit: int = 10) -> list[str]:
-        """Sources that contain a string, in order."""
+    def chunks_that_pass(self, where: str, arguments: Sequence[Any]) -> list[int]:
+        """The ids of the chunks of the documents for which an SQL condition on `documents d` and `files f` holds."""
+        rows = self._db.execute(
+            "select c.id from documents d left join files f on f.id = d.file_id"
+            f" cross join chunks c on c.document_id = d.id where {where}",  # cross: documents first, each tested once
+            arguments,
+        )
+        return [row[0] for row in rows]
+
+    def sources(self, *, like: str = "", limit: int = -1) -> list[str]:
+        """Sources that contain a string, in order; all of them by default."""
         rows = self._db.execute(
             "select source from documents where instr(source, ?) order by source limit ?", [like, limit]
         )
         return [row[0] for row in rows]
 
     def owner(self, source: str) -> tuple[str, str] | None:
-        """(root, relative path) of the file whose documents have this source, or begin with it and '#'."""
+        """(root, relative path) of the file whose document has this source, or whose lines begin with it and '#'."""
         row = self._db.execute(
             "select r.path, f.relpath from documents d left join files f on f.id = d.file_id"
             " left join roots r on r.id = f.root_id"
-            " where d.source = ?1 or (d.source > ?1 || '#' and d.source < ?1 || '$') limit 1",
+            " where d.source = ?1 or (d.source > ?1 || '#' and d.source < ?1 || '$'"
+            " and (f.id is null or substr(d.source, -length(f.relpath)) <> f.relpath))"  # a name may hold a '#' itself
+            " order by d.source limit 1",
             [source],
         ).fetchone()
         return (row[0] or "", row[1] or "") if row else None
+
+    def sources_of(self, file_id: int) -> list[str]:
+        """The sources of all documents that came from a file, in order."""
+        rows = self._db.execute("select source from documents where file_id = ? order by source", [file_id])
+        return [row[0] for row in rows]
 
     def has_file(self, source: str) -> bool:
         """Whether the document of that source came from a file."""
@@ -270,8 +304,8 @@ class Store:
     def known_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """The ids of the embeddings that are there, by key."""
         found: dict[bytes, int] = {}
-        for part in _parts(list(keys)):
-            rows = self._db.execute(f"select key, id from embeddings where key in ({_marks(part)})", part)
+        for part in in_parts(list(keys)):
+            rows = self._db.execute(f"select key, id from embeddings where key in ({marks(part)})", part)
             found.update({bytes(row[0]): row[1] for row in rows})
         return found
 
@@ -288,7 +322,10 @@ def _chunk(row: Sequence[Any]) -> Chunk:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """A reader's connection: never creates the file, works on a folder that cannot be written."""
+    wal = path.with_name(path.name + "-wal")
     for query in ("mode=rw", "mode=ro", "mode=ro&immutable=1"):
+        if "immutable" in query and wal.exists() and wal.stat().st_size:
+            break  # it would not look into the log, where the last commits are
         db = None
         try:
             db = sqlite3.connect(
@@ -302,7 +339,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             db.execute(f"pragma cache_size = -{_READER_CACHE_KB}")
             db.execute("select 1 from sqlite_master limit 1").fetchone()
             return db
-        except sqlite3.DatabaseError as exc:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:  # the latter: names in the schema are no text
             if db is not None:
                 db.close()
             if isinstance(exc, sqlite3.OperationalError):
@@ -314,14 +351,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     raise IndexDamagedError(f"cannot open {str(path)!r} ({error}): check that it can be read") from error
 
 
-def _check_ours(path: Path, db: sqlite3.Connection) -> None:
+def check_ours(path: Path, db: sqlite3.Connection) -> None:
     """Refuse another program's file before anything is written into it; one without any table is nobody's yet."""
     application = db.execute("pragma application_id").fetchone()[0]
     if application != APPLICATION_ID and db.execute("select 1 from sqlite_master limit 1").fetchone():
         raise IndexMismatchError(f"{str(path)!r} belongs to another program: name another folder as the index")
 
 
-def _check_version(path: Path, version: int) -> None:
+def check_version(path: Path, version: int) -> None:
     if version > FORMAT_VERSION:
         raise IndexMismatchError(
             f"{str(path.parent)!r} has index format {version}, this version reads up to {FORMAT_VERSION}: "
@@ -329,189 +366,10 @@ def _check_version(path: Path, version: int) -> None:
         )
 
 
-class StoreWriter:
-    """Writes one `index.sqlite`; the owner holds the index's write lock. Readers go on beside it (WAL)."""
-
-    def __init__(self, path: Path) -> None:
-        """Open or create the file and bring its schema up to date."""
-        from sqlite_utils import Database
-
-        from rag.migrations import migrations
-
-        try:
-            db = sqlite3.connect(path, timeout=30, check_same_thread=False)
-        except sqlite3.OperationalError as exc:
-            raise IndexDamagedError(f"cannot open {str(path)!r} ({exc}): check that it can be written") from exc
-        try:
-            _check_ours(path, db)
-            _check_version(path, int(db.execute("pragma user_version").fetchone()[0]))
-            db.execute(f"pragma application_id = {APPLICATION_ID}")
-            db.execute("pragma journal_mode = wal")
-            db.execute("pragma synchronous = normal")
-            db.execute("pragma foreign_keys = on")
-            self._db: Database = Database(db)
-            migrations.apply(self._db)
-            self._db.execute(f"pragma user_version = {FORMAT_VERSION}")
-        except IndexMismatchError:
-            db.close()
-            raise
-        except sqlite3.DatabaseError as exc:
-            db.close()
-            raise IndexDamagedError(
-                f"{str(path)!r} is not a usable index ({exc}): delete its folder and ingest again"
-            ) from exc
-
-    def close(self) -> None:
-        self._db.conn.close()
-
-    def set_manifest(self, values: Mapping[str, JsonValue]) -> None:
-        self._db.table("manifest").upsert_all(
-            [{"key": key, "value": json.dumps(value)} for key, value in values.items()], pk="key"
-        )
-
-    def add_embeddings(self, keys: Sequence[bytes], vectors: Sequence[bytes]) -> None:
-        """Kept from this moment on: an ingest that is killed later need not embed these texts again."""
-        with self._db.atomic():
-            self._db.conn.executemany(
-                "insert or ignore into embeddings (key, vector) values (?, ?)", zip(keys, vectors, strict=True)
-            )
-
-    def root_id(self, path: str) -> int:
-        self._db.execute("insert or ignore into roots (path) values (?)", [path])
-        self._db.conn.commit()
-        return int(self._db.execute("select id from roots where path = ?", [path]).fetchone()[0])
-
-    def put_file(
-        self,
-        root_id: int,
-        row: FileRow,
-        documents: Iterable[tuple[Document, Sequence[Chunk]]],
-        *,
-        space: str,
-    ) -> None:
-        """One file with all its documents, chunks and words, in place of what it was before: one transaction.
-
-        Raises:
-            LoadError: another file, or a script, has put in a document of the same source.
-        """
-        source = ""
-        try:
-            with self._db.atomic():
-                change = self._new_change()
-                file_id = self._upsert_file(root_id, row)
-                self._delete_documents("file_id = ?", [file_id])
-                for document, chunks in documents:
-                    source = document.doc_id
-                    self._insert_document(file_id, document, chunks, change=change, space=space)
-        except sqlite3.IntegrityError as exc:
-            if "documents.source" not in str(exc):
-                raise
-            raise LoadError(f"holds a document whose source another one has: {source!r}; rename it") from exc
-
-    def put_document(self, document: Document, chunks: Sequence[Chunk], *, space: str) -> None:
-        """One document that no file stands behind, in place of the one of the same source."""
-        with self._db.atomic():
-            change = self._new_change()
-            self._delete_documents("source = ?", [document.doc_id])
-            self._insert_document(None, document, chunks, change=change, space=space)
-
-    def touch_file(self, root_id: int, row: FileRow) -> None:
-        """Note a new size, time or reason of a file whose documents stay as they are."""
-        with self._db.atomic():
-            self._upsert_file(root_id, row)
-
-    def remove_files(self, ids: Sequence[int]) -> None:
-        """Files that have gone, with all that came from them: one transaction."""
-        with self._db.atomic():
-            self._new_change()
-            for part in _parts(list(ids)):
-                self._delete_documents(f"file_id in ({_marks(part)})", part)
-                self._db.execute(f"delete from files where id in ({_marks(part)})", part)
-
-    def remove_documents(self, sources: Sequence[str]) -> None:
-        """Documents that a script had added."""
-        with self._db.atomic():
-            self._new_change()
-            for part in _parts(list(sources)):
-                self._delete_documents(f"source in ({_marks(part)})", part)
-
-    def drop_unused_embeddings(self) -> None:
-        self._db.execute(
-            "delete from embeddings where not exists (select 1 from chunks where embedding_id = embeddings.id)"
-        )
-        self._db.conn.commit()
-
-    def add_ingest(self, report: Mapping[str, JsonValue]) -> None:
-        with self._db.atomic():
-            self._db.table("ingests").insert({"at": _now(), "report": json.dumps(report)})
-            self._db.execute("delete from ingests where id <= (select max(id) from ingests) - 100")
-
-    def _new_change(self) -> int:
-        cursor = self._db.execute("insert into changes (token, at) values (?, ?)", [os.urandom(8), _now()])
-        return int(cursor.lastrowid or 0)
-
-    def _upsert_file(self, root_id: int, row: FileRow) -> int:
-        self._db.execute(
-            "insert into files (root_id, relpath, size, mtime_ns, sha256, reason, notes) values (?, ?, ?, ?, ?, ?, ?)"
-            " on conflict (root_id, relpath) do update set size = excluded.size, mtime_ns = excluded.mtime_ns,"
-            " sha256 = excluded.sha256, reason = excluded.reason, notes = excluded.notes",
-            [root_id, row.relpath, row.size, row.mtime_ns, row.sha256, row.reason, json.dumps(row.notes)],
-        )
-        found = self._db.execute("select id from files where root_id = ? and relpath = ?", [root_id, row.relpath])
-        return int(found.fetchone()[0])
-
-    def _delete_documents(self, where: str, arguments: Sequence[Any]) -> None:
-        self._db.execute(f"delete from chunks where document_id in (select id from documents where {where})", arguments)
-        self._db.execute(f"delete from documents where {where}", arguments)
-
-    def _insert_document(
-        self, file_id: int | None, document: Document, chunks: Sequence[Chunk], *, change: int, space: str
-    ) -> None:
-        cursor = self._db.execute(
-            "insert into documents (file_id, source, title, text, sections, pages, metadata)"
-            " values (?, ?, ?, ?, ?, ?, ?)",
-            [
-                file_id,
-                document.doc_id,
-                document.title,
-                document.text,
-                json.dumps([[s.start, s.body, s.path] for s in document.sections]),
-                json.dumps(document.pages),
-                json.dumps(dict(document.metadata)),
-            ],
-        )
-        document_id = cursor.lastrowid
-        self._db.conn.executemany(
-            "insert into chunks (document_id, change_id, embedding_id, start, end, page, section, context,"
-            " text, text_key, breaks)"
-            " values (?, ?, (select id from embeddings where key = ?), ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    document_id,
-                    change,
-                    embedding_key(space, c.encoded),
-                    c.start,
-                    c.end,
-                    c.page,
-                    c.section,
-                    c.context,
-                    c.text,
-                    text_key(c.text),
-                    json.dumps(c.breaks),
-                )
-                for c in chunks
-            ),
-        )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _marks(values: Sequence[Any]) -> str:
+def marks(values: Sequence[Any]) -> str:
     return ",".join("?" * len(values))
 
 
-def _parts(values: list[Any]) -> Iterator[list[Any]]:
+def in_parts(values: list[Any]) -> Iterator[list[Any]]:
     for i in range(0, len(values), _VARIABLES):
         yield values[i : i + _VARIABLES]

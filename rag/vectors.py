@@ -6,7 +6,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -44,18 +44,34 @@ class Vectors:
         if len(ids):
             self._index.remove_ids(np.asarray(ids, dtype=np.int64))
 
-    def search(self, query: NDArray[np.float32], *, k: int) -> dict[int, float]:
+    def items(self) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+        """All ids in increasing order, and their vectors, of shape (len(ids), dim)."""
+        import faiss
+
+        ids = faiss.vector_to_array(self._index.id_map)
+        flat: Any = faiss.downcast_index(self._index.index)
+        codes = faiss.vector_to_array(flat.codes)
+        order = np.argsort(ids)
+        return ids[order], codes.view("<f2").reshape(len(ids), self.dim)[order]
+
+    def search(
+        self, query: NDArray[np.float32], *, k: int, passing: NDArray[np.uint8] | None = None
+    ) -> dict[int, float]:
         """The k nearest by inner product; fewer where fewer are there.
 
         Args:
             query: float32 of shape (dim,), length 1, so that scores are cosines.
+            passing: look only at ids whose bit is 1, counted from the lowest bit of the first byte; all are compared.
         """
         if query.shape != (self.dim,):
             raise UsageError(f"expected a query vector of shape {(self.dim,)}, got {query.shape}")
         k = min(k, len(self))
         if k == 0:
             return {}
-        scores, ids = self._index.search(query[None, :], k)
+        parameters = None
+        if passing is not None:
+            parameters = _passing_parameters(passing)
+        scores, ids = self._index.search(query[None, :], k, params=parameters)
         # FAISS pads what it does not find with id -1 and an extreme score.
         return {int(i): float(s) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0}
 
@@ -72,19 +88,50 @@ class Vectors:
         """The snapshot in a file, or None where it is torn, foreign, or of another dimension: rebuild it then."""
         import faiss
 
+        if not is_snapshot(file, token=token):
+            return None
         try:
-            size = file.stat().st_size
-            with file.open("rb") as data:
-                data.seek(max(size - _TRAILER.size, 0))
-                trailer = data.read()
-            magic, _, its_token, length, _ = _TRAILER.unpack(trailer)
-            if magic != _MAGIC or its_token != token.ljust(8, b"\0") or length != size - _TRAILER.size:
-                return None
             index = faiss.read_index(str(file))
-        except (OSError, struct.error, RuntimeError):
+        except RuntimeError:
             return None
         if index.d != dim or not isinstance(index, faiss.IndexIDMap2):
             return None
         vectors = cls(dim)
         vectors._index = index
         return vectors
+
+
+def is_snapshot(file: Path, *, token: bytes, hashed: bool = False) -> bool:
+    """Whether a file is a whole snapshot of the change that has this token; told by its end, or by all its bytes.
+
+    Args:
+        file: need not be there.
+        token: of the change, from the log.
+        hashed: read all of it and compare its SHA-256 as well.
+    """
+    try:
+        with file.open("rb") as data:
+            size = data.seek(0, 2)
+            data.seek(max(size - _TRAILER.size, 0))
+            magic, _, its_token, length, digest = _TRAILER.unpack(data.read())
+            if (magic, its_token, length) != (_MAGIC, token.ljust(8, b"\0"), size - _TRAILER.size):
+                return False
+            return not hashed or _hash_of_first(data, length) == digest
+    except (OSError, struct.error):
+        return False
+
+
+def _passing_parameters(passing: NDArray[np.uint8]) -> Any:
+    import faiss
+
+    wrapped: Any = faiss  # whose Python wrappers take other arguments than the signatures that mypy sees
+    return wrapped.SearchParameters(sel=wrapped.IDSelectorBitmap(passing))
+
+
+def _hash_of_first(data: BinaryIO, length: int) -> bytes:
+    data.seek(0)
+    digest = hashlib.sha256()
+    while length and (part := data.read(min(length, 2**20))):
+        digest.update(part)
+        length -= len(part)
+    return digest.digest()

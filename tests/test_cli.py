@@ -21,7 +21,7 @@ from rag.cli import main
 from rag.cli.rendering import ProgressBar
 from rag.encoders import Encoder
 from rag.index import Index
-from rag.ingest import Progress
+from rag.progress import Progress
 from tests.fakes import HashingEncoder
 
 Run = Callable[..., Result]
@@ -77,7 +77,8 @@ def test_ingest_in_json_has_the_agreed_form(run: Run, folder: Path) -> None:
     assert [entry["path"] for entry in aside] == ["broken.pdf"]
     assert "is not a PDF" in aside[0]["reason"]
     assert report == {
-        "read": 2, "unchanged": 0, "removed": 0, "skipped": {".png": 1}, "notes": [], "chunks": 3, "embedded": 3
+        "read": 2, "unchanged": 0, "moved": 0, "removed": 0, "skipped": {".png": 1}, "notes": [], "chunks": 3,
+        "embedded": 3, "stopped": False,
     }  # fmt: skip
     assert result.exit_code == 3
 
@@ -229,7 +230,7 @@ def test_an_index_of_another_encoder_refuses_with_the_way_out(run: Run, folder: 
     result = run("ask", "What?", "--encoder", "second")
     assert result.exit_code == 1
     assert "was made with the encoder 'first'" in result.stderr
-    assert "rag ingest PATH --index NEW_NAME" in result.stderr
+    assert "rag reembed --encoder second" in result.stderr
 
 
 def test_list_status_remove_and_delete(run: Run, folder: Path) -> None:
@@ -396,7 +397,7 @@ def test_a_terminal_is_shown_files_passages_and_the_time_left(monkeypatch: pytes
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("COLUMNS", "120")
-    with ProgressBar() as bar:
+    with ProgressBar(every_s=0) as bar:
         bar.update(Progress(1, 4, 7, "a.md"))
         bar.update(Progress(2, 4, 19, "b\x1b.md"))
     shown = terminal.getvalue()
@@ -404,3 +405,140 @@ def test_a_terminal_is_shown_files_passages_and_the_time_left(monkeypatch: pytes
     assert "19 passages, b\\x1b.md" in shown
     assert "<" in shown  # the time left
     assert "\x1b.md" not in shown
+
+
+def test_a_dry_run_says_what_would_happen_and_changes_nothing(run: Run, folder: Path) -> None:
+    result = run("ingest", "docs", "--dry-run")
+    assert result.stdout.splitlines() == ["added     refunds.md", "added     sub/cats.txt"]
+    assert result.stderr == "Would be: 2 added; of 2 files.\n"
+    assert not Path("indexes").exists()
+    run("ingest", "docs")
+    (folder / "sub" / "cats.txt").rename(folder / "felines.txt")
+    (folder / "refunds.md").write_text("# Refunds\n\nNone.\n")
+    (folder / "dogs.txt").write_text("Dogs bark.")
+    [told] = lines(run("ingest", "docs", "--dry-run", "--json"))
+    assert told["changes"] == [
+        {"kind": "moved", "path": "felines.txt", "detail": "sub/cats.txt"},
+        {"kind": "added", "path": "dogs.txt", "detail": ""},
+        {"kind": "edited", "path": "refunds.md", "detail": ""},
+    ]
+    assert "2 documents" in run("list").stderr
+    report = run("ingest", "docs")
+    assert report.stdout.startswith("2 files read, 0 unchanged, 1 moved, 0 set aside; ")
+
+
+def test_what_has_gone_can_be_kept(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    (folder / "refunds.md").unlink()
+    assert ", 1 unchanged, 0 set aside" in run("ingest", "docs", "--keep-missing").stdout
+    assert ", 1 unchanged, 1 removed, 0 set aside" in run("ingest", "docs", "--rehash").stdout
+
+
+def test_where_keeps_search_answers_and_lists_to_some_documents(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    assert [hit["source"] for hit in lines(run("search", "refund", "--json", "--where", "type=txt"))] == [
+        "sub/cats.txt"
+    ]
+    assert [row["source"] for row in lines(run("list", "--json", "--where", "path=sub/**"))] == ["sub/cats.txt"]
+    result = run("ask", "How long is a refund possible?", "--where", "type=pdf")
+    assert result.stdout.splitlines()[-1] == "No document meets type=pdf: rag list --where shows which would."
+    wrong = run("search", "refund", "--where", "type>pdf")
+    assert (wrong.exit_code, wrong.stderr.startswith("rag: expected ")) == (1, True)
+
+
+def test_doctor_says_what_holds_and_mends_what_does_not(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    result = run("doctor")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "All holds.")
+    with closing(sqlite3.connect(Path("indexes/default/index.sqlite"))) as db:
+        db.execute("update chunks set text = 'Something else.' where text like 'Cats%'")
+        db.commit()
+    broken = run("doctor")
+    assert broken.exit_code == 1
+    assert "FAILS   documents" in broken.stdout
+    assert "sub/cats.txt: the passage at 0 is not the document's text there" in broken.stdout
+    assert "rag doctor --repair mends" in broken.stderr
+    mended = run("doctor", "--repair")
+    assert (mended.exit_code, mended.stdout.splitlines()[-1]) == (0, "All holds.")
+    assert "mended  documents" in mended.stdout
+    [told] = lines(run("doctor", "--json"))
+    assert told["holds"] is True
+
+
+def test_doctor_compacts_only_what_holds(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    run("remove", "refunds.md")
+    result = run("doctor", "--compact")
+    assert result.exit_code == 0
+    assert "Compacted: " in result.stdout
+    data = b"".join(file.read_bytes() for file in Path("indexes/default").iterdir())
+    assert (b"purchase" in data, b"sixteen" in data) == (False, True)
+    with closing(sqlite3.connect(Path("indexes/default/index.sqlite"))) as db:
+        db.execute("update chunks set start = start + 1")
+        db.commit()
+    refused = run("doctor", "--compact")
+    assert (refused.exit_code, "Not compacted" in refused.stderr) == (1, True)
+
+
+def test_reembed_takes_an_index_to_another_encoder(run: Run, folder: Path) -> None:
+    run("ingest", "docs", "--encoder", "first")
+    result = run("reembed", "--encoder", "second")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("3 passages, 3 texts embedded, ")
+    assert result.stdout.endswith("→ second\n")
+    assert "encoder      second (fake)" in run("status").stdout
+    assert run("search", "refund", "--encoder", "first").exit_code == 1
+    assert lines(run("search", "refund", "--json"))[0]["source"] == "refunds.md"
+
+
+def interrupted(words: list[str], *, after: str) -> tuple[int, str, str]:
+    """Run `rag` in a process of its own, with the fake encoder, and send Ctrl-C once it embeds."""
+    code = (
+        "import os, signal, sys\n"
+        "from rag import index as index_module\n"
+        "from rag.cli import main\n"
+        "from tests.fakes import HashingEncoder\n"
+        "class Interrupted(HashingEncoder):\n"
+        "    def encode_documents(self, texts):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return super().encode_documents(texts)\n"
+        "index_module.load_encoder = lambda name='hashing', **_: Interrupted(name=name)\n"
+        "index_module.DEFAULT_ENCODER = 'hashing'\n"
+        f"import rag.embedder, rag.ingest\nrag.embedder.TEXTS_PER_BATCH = rag.ingest.TEXTS_PER_BATCH = {after}\n"
+        "main(sys.argv[1:])\n"
+    )
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": root},
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_ctrl_c_leaves_with_a_summary_and_the_next_ingest_goes_on(run: Run, folder: Path) -> None:
+    code, out, err = interrupted(["ingest", "docs"], after="1")
+    assert code == 130
+    assert out.startswith("0 files read, 0 unchanged, 0 set aside; 0 passages, 1 embedded")
+    assert "Stopping after the batch at hand" in err
+    assert "the same command goes on from there" in err
+    assert "Traceback" not in err
+    assert "stopped before its end" in run("status").stdout
+    assert run("ingest", "docs").stdout.startswith("2 files read, 0 unchanged, 0 set aside; 3 passages, 2 embedded")
+
+
+def test_ctrl_c_in_reembed_keeps_what_was_embedded(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    code, out, _ = interrupted(["reembed", "--encoder", "second"], after="1")
+    assert (code, out) == (130, "Stopped: 1 texts embedded. The index still serves with hashing.\n")
+    assert "changing to  second: rag reembed goes on with it" in run("status").stdout
+    assert run("reembed", "--encoder", "second").stdout.startswith("3 passages, 2 texts embedded, ")
+
+
+def test_a_second_writer_is_told_who_writes_and_since_when(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    with Index.open("indexes/default") as opened, opened._writing("ingest"):
+        result = run("ingest", "docs")
+    assert result.exit_code == 1
+    assert f"process {os.getpid()} (rag ingest, since " in result.stderr
+    assert "wait for it with --wait" in result.stderr
+    assert run("ingest", "docs", "--wait").exit_code == 0

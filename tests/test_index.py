@@ -24,10 +24,11 @@ from rag.errors import (
     UsageError,
 )
 from rag.index import Index
-from rag.ingest import IngestReport, Progress
+from rag.ingest import IngestReport
+from rag.progress import Progress
 from rag.retriever import Retriever
-from rag.store import StoreWriter
 from rag.types import Document, Place
+from rag.writer import StoreWriter
 from tests.fakes import HashingEncoder
 
 is_root = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -94,7 +95,8 @@ def test_the_report_as_json_has_the_keys_that_programs_rely_on(index: Index, doc
     (docs / "empty.txt").touch()
     report = index.ingest(docs).as_json()
     assert {key: value for key, value in report.items() if key != "seconds"} == {
-        "read": 3, "unchanged": 0, "removed": 0, "skipped": {}, "notes": [], "chunks": 3, "embedded": 3,
+        "read": 3, "unchanged": 0, "moved": 0, "removed": 0, "skipped": {}, "notes": [], "chunks": 3, "embedded": 3,
+        "stopped": False,
         "set_aside": [{"path": "empty.txt", "reason": "is empty (0 bytes)"}],
     }  # fmt: skip
     assert json.loads(json.dumps(report)) == report
@@ -121,8 +123,32 @@ def test_an_edit_of_the_same_length_and_a_touch_are_told_apart(index: Index, doc
 def test_a_renamed_file_is_not_embedded_again(index: Index, docs: Path) -> None:
     index.ingest(docs)
     (docs / "bees.txt").rename(docs / "insects.txt")
-    assert counts(index.ingest(docs)) == (1, 2, 1, 1, 0)
+    report = index.ingest(docs)
+    assert (report.moved, *counts(report)) == (1, 0, 2, 0, 0, 0)
     assert best(index, "honey") == "insects.txt"
+
+
+def test_a_renamed_file_that_had_its_folder_before_its_name_gets_the_name_that_is_free(
+    index: Index, tmp_path: Path
+) -> None:
+    for folder in ("cats", "dogs"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(f"These are {folder}.")
+        (tmp_path / folder / "l.jsonl").write_text(json.dumps({"text": f"A line on {folder}."}))
+        index.ingest(tmp_path / folder)
+    (tmp_path / "dogs" / "a.txt").rename(tmp_path / "dogs" / "b.txt")
+    (tmp_path / "dogs" / "l.jsonl").rename(tmp_path / "dogs" / "m.jsonl")
+    assert index.ingest(tmp_path / "dogs").embedded == 0
+    assert sources(index) == ["a.txt", "b.txt", "l.jsonl#1", "m.jsonl#1"]
+
+
+def test_a_file_whose_name_goes_on_after_that_of_another_leaves_it_its_own(index: Index, docs: Path) -> None:
+    (docs / "bees.txt").rename(docs / "bees.txt#old.txt")
+    index.ingest(docs)
+    for text in ("Bees make honey and wax.", "Bees make wax."):
+        (docs / "bees.txt").write_text(text)
+        assert index.ingest(docs).read == 1
+        assert sources(index) == ["apples.txt", "bees.txt", "bees.txt#old.txt", "sub/cows.txt"]
 
 
 def test_a_deleted_file_is_found_on_neither_side(index: Index, docs: Path) -> None:
@@ -133,7 +159,8 @@ def test_a_deleted_file_is_found_on_neither_side(index: Index, docs: Path) -> No
     assert [hit[0] for hit in found(index, "honey", "dense")] == ["apples.txt", "sub/cows.txt"]
     with pytest.raises(UsageError, match=r"no document 'bees\.txt' in index 'index'"):
         index.document("bees.txt")
-    assert sql(index.path, "select count(*) from embeddings") == [(2,)]
+    assert sql(index.path, "select count(*) from embeddings") == [(3,)]  # kept, in case the text comes back
+    assert sql(index.path, "select count(*) from loose_embeddings") == [(1,)]
 
 
 def test_a_file_that_is_excluded_from_now_on_goes(index: Index, docs: Path) -> None:
@@ -237,10 +264,10 @@ def test_a_higher_limit_is_heeded_for_a_file_that_was_too_large(index: Index, do
 def test_a_file_that_cannot_be_opened_is_tried_again(index: Index, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.open
 
-    def refusing(self: Path, *args: object) -> object:
+    def refusing(self: Path, *args: object, **kwargs: object) -> object:
         if self.name == "bees.txt":
             raise PermissionError(13, "Permission denied")
-        return real(self, *args)  # type: ignore[call-overload]
+        return real(self, *args, **kwargs)  # type: ignore[call-overload]
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", refusing)
@@ -386,7 +413,7 @@ def test_whatever_befalls_the_snapshot_the_hits_are_the_same(
 def test_a_snapshot_of_no_change_of_ours_does_not_stop_ours_from_being_renewed(
     built: Path, encoder: HashingEncoder, docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag.index._SNAPSHOT_AFTER", 0)
+    monkeypatch.setattr("rag.snapshots._DUE_AFTER", 0)
     (snapshot,) = built.glob("vectors-*.faiss")
     (built / "vectors-999.faiss").write_bytes(snapshot.read_bytes())
     (docs / "dogs.txt").write_text("Dogs bark.")
@@ -637,7 +664,7 @@ def test_create_refuses_where_an_index_is(built: Path) -> None:
 def test_another_encoder_is_refused_in_words(built: Path) -> None:
     message = (
         "index 'index' was made with the encoder 'hashing', and 'other' makes other vectors: "
-        "search it with --encoder hashing, or make another: rag ingest PATH --index NEW_NAME"
+        "search it with --encoder hashing, or take it to the other with rag reembed --encoder other"
     )
     for opening in (Index.open, Index.open_or_create):
         with pytest.raises(IndexMismatchError, match=message):
@@ -648,7 +675,7 @@ def test_a_newer_format_is_refused_and_left_as_it_is(built: Path, encoder: Hashi
     sql(built, "pragma user_version = 7")
     for opening in (Index.open, Index.open_or_create, Index.create):
         with pytest.raises(
-            IndexMismatchError, match="has index format 7, this version reads up to 1: upgrade with pip"
+            IndexMismatchError, match="has index format 7, this version reads up to 2: upgrade with pip"
         ):
             opening(built, encoder=encoder)
     assert sql(built, "pragma user_version") == [(7,)]
@@ -768,7 +795,7 @@ def test_a_failed_load_that_is_not_foreseen_is_a_load_error(
     def failing(*_: object, **__: object) -> None:
         raise LoadError("crashed the reader (signal 11)")
 
-    monkeypatch.setattr("rag.index.IsolatedLoader.load", failing)
+    monkeypatch.setattr("rag.ingest.IsolatedLoader.load", failing)
     report = index.ingest(docs)
     assert {reason for _, reason in report.set_aside} == {"crashed the reader (signal 11)"}
     assert (report.read, len(report.set_aside)) == (0, 3)
@@ -799,6 +826,16 @@ def test_the_status_says_what_made_the_index(index: Index, docs: Path) -> None:
     assert status.last_ingest is not None
     assert (status.last_ingest["read"], status.last_ingest["paths"]) == (3, [str(docs)])
     assert status.bytes == sum(file.stat().st_size for file in index.path.iterdir())
+
+
+def test_the_status_of_a_long_lived_reader_tells_of_a_change_of_encoder_that_was_begun(
+    index: Index, docs: Path
+) -> None:
+    index.ingest(docs)
+    assert index.status().reembedding is None
+    with Index.open(index.path, encoder=HashingEncoder()) as other:
+        other.reembed(HashingEncoder(name="another"), stop=lambda: True)
+    assert index.status().reembedding == "another"
 
 
 def test_a_document_that_is_not_there_names_its_neighbours(index: Index, docs: Path) -> None:

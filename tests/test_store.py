@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from rag.chunking import Chunking, chunk_document
 from rag.errors import IndexMismatchError, LoadError
 from rag.index import Index
-from rag.store import FileRow, Store, StoreWriter, embedding_key, text_key
+from rag.store import FileRow, Store, embedding_key, text_key
 from rag.types import Chunk, Document, JsonValue, Section
+from rag.writer import StoreWriter
 from tests.fakes import HashingEncoder
 
 SPACE = "a space"
@@ -44,7 +45,7 @@ def put(writer: StoreWriter, row: FileRow, *documents: Document) -> None:
     cut = [(document, cut_small(document)) for document in documents]
     texts = {chunk.encoded for _, chunks in cut for chunk in chunks}
     writer.add_embeddings([embedding_key(SPACE, text) for text in texts], [text.encode()[:4] for text in texts])
-    writer.put_file(writer.root_id("/root"), row, cut, space=SPACE)
+    writer.put_file("/root", row, cut, space=SPACE)
 
 
 def cut_small(document: Document) -> list[Chunk]:
@@ -109,7 +110,7 @@ def test_a_taken_source_is_refused_and_all_stays_as_it_was(writer: StoreWriter, 
 def test_chunks_without_an_embedding_are_refused_whole(writer: StoreWriter, store: Store) -> None:
     document = Document("a.txt", "Bees.")
     with pytest.raises(sqlite3.IntegrityError, match="embedding_id"):
-        writer.put_file(writer.root_id("/root"), ROW, [(document, cut_small(document))], space=SPACE)
+        writer.put_file("/root", ROW, [(document, cut_small(document))], space=SPACE)
     assert store.counts() == {"files": 0, "documents": 0, "chunks": 0, "embeddings": 0}
     assert list(store.bm25(["bees"], k=5)) == []
 
@@ -140,7 +141,7 @@ def test_unused_embeddings_go_and_used_ones_stay(writer: StoreWriter, store: Sto
     writer.add_embeddings(keys, [b"1234", b"5678"])
     assert store.known_embeddings(keys) == {keys[0]: 1, keys[1]: 2}
     assert next(store.vectors_since(0))[1] == b"Bees"  # the first one stays
-    writer.drop_unused_embeddings()
+    writer.drop_loose_embeddings()
     assert store.known_embeddings(keys) == {keys[0]: 1}
 
 
@@ -166,11 +167,11 @@ def test_words_are_counted_by_their_stems(writer: StoreWriter, store: Store) -> 
 
 
 def test_a_newer_format_is_not_touched_by_a_writer(file: Path, writer: StoreWriter) -> None:
-    writer._db.execute("pragma user_version = 2")
+    writer._db.execute("pragma user_version = 3")
     for kind in (Store, StoreWriter):
-        with pytest.raises(IndexMismatchError, match="has index format 2, this version reads up to 1"):
+        with pytest.raises(IndexMismatchError, match="has index format 3, this version reads up to 2"):
             kind(file)
-    assert writer._db.execute("pragma user_version").fetchone() == (2,)
+    assert writer._db.execute("pragma user_version").fetchone() == (3,)
 
 
 def test_old_reports_go_after_a_hundred(writer: StoreWriter, store: Store) -> None:

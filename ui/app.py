@@ -20,7 +20,7 @@ LOADING = "Loading the reading model (once, about 3 s)"
 READING = "Reading the nearest passages"
 OUR_FAULT = (
     "Something went wrong while drawing this page. Your documents are unharmed. "
-    "Reload; if it happens again, the terminal where rag ui runs shows why."
+    "Reload; if it happens again, rag doctor checks the index, and the terminal where rag ui runs shows why."
 )
 ICON = (  # our own: Streamlit fetches emoji and Material icons for the tab from elsewhere
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#1F5FAF"/>'

@@ -14,6 +14,7 @@ import click
 from rag.cli.asking import ask, search, ui
 from rag.cli.evaluating import evaluate
 from rag.cli.indexing import delete, ingest, list_documents, remove, show, status
+from rag.cli.maintaining import doctor, reembed, watch
 from rag.errors import RagError
 
 __all__ = ["main"]
@@ -60,5 +61,8 @@ def main() -> None:
     """
 
 
-for command in (ingest, search, ask, show, list_documents, status, remove, delete, ui, evaluate):
+COMMANDS = (
+    ingest, watch, search, ask, show, list_documents, status, remove, doctor, reembed, delete, ui, evaluate
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rag.cli.options import INDEXES, encoder_option, index_option, json_option, open_index
+from rag.cli.options import INDEXES, encoder_option, index_option, json_option, open_index, where_option
 from rag.cli.rendering import answer_json, hit_json, print_answer, print_hits, print_json
 
 
@@ -15,18 +15,22 @@ from rag.cli.rendering import answer_json, hit_json, print_answer, print_hits, p
 @index_option
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many passages.")
 @click.option("--mode", type=click.Choice(["hybrid", "dense", "bm25"]), default="hybrid", show_default=True)
+@where_option
 @encoder_option
 @json_option
-def search(query: str, index: str | None, k: int, mode: str, encoder: str | None, as_json: bool) -> None:
+def search(
+    query: str, index: str | None, k: int, mode: str, where: tuple[str, ...], encoder: str | None, as_json: bool
+) -> None:
     """Find passages, by meaning and by words.
 
     \b
     rag search "negative sampling" -k 3
+    rag search "negative sampling" --where "path=word*.md"
     """
     with open_index(index, encoder) as opened:
         from rag.retriever import Retriever
 
-        hits = Retriever(opened).search(query, k=k, mode=mode)  # type: ignore[arg-type]
+        hits = Retriever(opened).search(query, k=k, mode=mode, where=where)  # type: ignore[arg-type]
     if as_json:
         for hit in hits:
             print_json(hit_json(hit))
@@ -37,9 +41,10 @@ def search(query: str, index: str | None, k: int, mode: str, encoder: str | None
 @click.command()
 @click.argument("question")
 @index_option
+@where_option
 @encoder_option
 @json_option
-def ask(question: str, index: str | None, encoder: str | None, as_json: bool) -> None:
+def ask(question: str, index: str | None, where: tuple[str, ...], encoder: str | None, as_json: bool) -> None:
     """Answer a question from the documents, with footnotes, or say that they do not tell.
 
     \b
@@ -49,11 +54,11 @@ def ask(question: str, index: str | None, encoder: str | None, as_json: bool) ->
         from rag.pipeline import Pipeline
         from rag.retriever import Retriever
 
-        answer = Pipeline(Retriever(opened)).ask(question)
+        answer = Pipeline(Retriever(opened)).ask(question, where=where)
     if as_json:
         print_json(answer_json(answer))
     else:
-        print_answer(answer)
+        print_answer(answer, where=where)
 
 
 @click.command()

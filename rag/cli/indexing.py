@@ -4,15 +4,46 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TypedDict
 
 import click
 
-from rag.cli.options import encoder_option, index_option, index_path, json_option, open_index
-from rag.cli.rendering import ProgressBar, clean, print_documents, print_json, print_report, print_status, status_json
+from rag.cli.options import (
+    EXIT_STOPPED,
+    Interrupt,
+    encoder_option,
+    index_option,
+    index_path,
+    json_option,
+    open_index,
+    wait_option,
+    waiting,
+    where_option,
+)
+from rag.cli.rendering import (
+    ProgressBar,
+    clean,
+    print_documents,
+    print_json,
+    print_preview,
+    print_report,
+    print_status,
+    status_json,
+)
 from rag.errors import IndexNotFoundError, UsageError
 
 EXIT_SET_ASIDE = 3
+
+
+class SyncOptions(TypedDict):
+    """What decides which files are read, looked at and forgotten."""
+
+    exclude: Sequence[str]
+    gitignore: bool
+    rehash: bool
+    keep_missing: bool
 
 
 @click.command()
@@ -35,6 +66,10 @@ EXIT_SET_ASIDE = 3
     show_default=True,
     help="Largest text file.",
 )
+@click.option("--rehash", is_flag=True, help="Read every file, whatever its size and time say.")
+@click.option("--keep-missing", is_flag=True, help="Keep the documents whose files have gone.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
+@wait_option
 @json_option
 def ingest(
     paths: tuple[str, ...],
@@ -43,46 +78,56 @@ def ingest(
     exclude: tuple[str, ...],
     gitignore: bool,
     max_file_mb: float,
+    rehash: bool,
+    keep_missing: bool,
+    dry_run: bool,
+    wait: bool,
     as_json: bool,
 ) -> None:
     """Read files and folders into an index, or bring it up to date.
 
-    Only what is new or has changed is read again, and what has gone is removed. Files that cannot be read are set aside
-    and listed; then the exit code is 3.
+    Only what is new or has changed is read again, a file that was moved is followed, and what has gone is removed.
+    Files that cannot be read are set aside and listed; then the exit code is 3. Ctrl-C leaves after the batch at hand:
+    what was read is kept, and the same command goes on from there.
 
     \b
     rag ingest corpora/embeddings --index embeddings
+    rag ingest corpora/embeddings --index embeddings --dry-run
     """
     from rag.index import Index
 
     folder = index_path(index, default="default")
     if not folder.exists() and not any(os.path.lexists(path) for path in paths):
         raise UsageError(f"there is nothing at {', '.join(map(repr, paths))}: name files or folders that exist")
+    which: SyncOptions = {
+        "exclude": exclude,
+        "gitignore": gitignore,
+        "rehash": rehash,
+        "keep_missing": keep_missing,
+    }
+    if dry_run:
+        preview = Index.preview(folder, *paths, **which)
+        print_json(preview.as_json()) if as_json else print_preview(preview)
+        return
     bar = ProgressBar()
-    with Index.open_or_create(folder, encoder=encoder) as opened, bar:
-        try:
-            report = opened.ingest(
-                *paths, exclude=exclude, gitignore=gitignore, max_file_mb=max_file_mb, progress=bar.update
-            )
-        except KeyboardInterrupt:
-            bar.close()
-            click.echo("Stopped. What was read so far is kept; run the same command to go on.", err=True)
-            sys.exit(130)
-    if as_json:
-        print_json(report.as_json())
-    else:
-        print_report(report, folder)
+    with Index.open_or_create(folder, encoder=encoder, **waiting(wait)) as opened, bar, Interrupt() as interrupt:
+        report = opened.ingest(*paths, **which, max_file_mb=max_file_mb, progress=bar.update, stop=interrupt)
+    print_json(report.as_json()) if as_json else print_report(report, folder)
+    if report.stopped:
+        click.echo("Stopped. What was read is kept; the same command goes on from there.", err=True)
+        sys.exit(EXIT_STOPPED)
     if report.set_aside:
         sys.exit(EXIT_SET_ASIDE)
 
 
 @click.command("list")
 @index_option
+@where_option
 @json_option
-def list_documents(index: str | None, as_json: bool) -> None:
+def list_documents(index: str | None, where: tuple[str, ...], as_json: bool) -> None:
     """List the documents of an index."""
     with open_index(index) as opened:
-        rows = opened.documents()
+        rows = opened.documents(where=where)
     if as_json:
         for row in rows:
             print_json(asdict(row))
@@ -120,12 +165,13 @@ def status(index: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("path")
 @index_option
-def remove(path: str, index: str | None) -> None:
+@wait_option
+def remove(path: str, index: str | None, wait: bool) -> None:
     """Forget a document, or all below a file or folder.
 
     The files themselves stay, and come back at the next ingest unless a .ragignore file names them.
     """
-    with open_index(index) as opened:
+    with open_index(index, wait=wait) as opened:
         n = opened.remove(path)
     click.echo(
         f"Removed {n} document{'' if n == 1 else 's'} from {opened.name}. The files themselves stay where they are, "

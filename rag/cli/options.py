@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from rag.index import Index
 
 INDEXES = Path("indexes")
+EXIT_STOPPED = 130  # as shells say of Ctrl-C
 
 index_option = click.option(
     "--index", "-i", metavar="NAME", help="Index in ./indexes, or a path. Default: the only one there is."
@@ -27,11 +31,59 @@ encoder_option = click.option(
 )
 
 
-def open_index(name: str | None, encoder: str | None = None) -> Index:
+wait_option = click.option("--wait", is_flag=True, help="If another process is writing to the index, wait for it.")
+where_option = click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only documents that meet it: path=reports/**, type=pdf, modified>=2026-03, author=Ada. Can be given again.",
+)
+
+
+def open_index(name: str | None, encoder: str | None = None, *, wait: bool = False) -> Index:
     """Open the index that --index stands for."""
     from rag.index import Index
 
-    return Index.open(index_path(name), encoder=encoder)
+    return Index.open(index_path(name), encoder=encoder, **waiting(wait))
+
+
+class Waiting(TypedDict):
+    """What `Index.open` is told of other writers."""
+
+    wait_s: float
+    on_wait: Callable[[str], None]
+
+
+def waiting(wait: bool) -> Waiting:
+    """For --wait: as long as it takes, and say once for whom."""
+
+    def told(holder: str) -> None:
+        click.echo(f"Waiting for {holder} ...", err=True)
+
+    return {"wait_s": math.inf if wait else 0.0, "on_wait": told}
+
+
+class Interrupt:
+    """Ctrl-C ends a long run after the batch at hand, with its summary; a second one ends it at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __enter__(self) -> Interrupt:
+        self._before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def __call__(self) -> bool:
+        """Whether it was asked for."""
+        return self._asked
+
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+        signal.signal(signal.SIGINT, self._before)
+        click.echo("\nStopping after the batch at hand. Ctrl-C again stops at once.", err=True)
 
 
 def index_path(name: str | None, *, default: str | None = None) -> Path:

@@ -6,7 +6,9 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +19,11 @@ import click
 from rag.types import Chunk
 
 if TYPE_CHECKING:
+    from rag.doctor import Diagnosis
     from rag.index import IndexStatus
-    from rag.ingest import IngestReport, Progress
+    from rag.ingest import IngestReport
+    from rag.plan import FileChange, Preview
+    from rag.progress import Progress
     from rag.store import DocumentRow
     from rag.types import Answer, Citation, Hit, JsonValue
 
@@ -80,10 +85,12 @@ def print_hits(hits: Sequence[Hit]) -> None:
         click.echo("Nothing found.", err=True)
 
 
-def print_answer(answer: Answer) -> None:
+def print_answer(answer: Answer, *, where: Sequence[str] = ()) -> None:
     if answer.abstained:
         click.echo(click.style(answer.text, bold=True))
-        if not answer.nearest:
+        if not answer.nearest and where:
+            click.echo(f"\nNo document meets {clean(' and '.join(where))}: rag list --where shows which would.")
+        elif not answer.nearest:
             click.echo("\nThe index holds no documents yet: add some with rag ingest PATH.")
         else:
             click.echo("\nThese passages came nearest; none answers the question.")
@@ -100,6 +107,8 @@ def print_answer(answer: Answer) -> None:
 
 def print_report(report: IngestReport, folder: Path) -> None:
     parts = [f"{report.read} files read", f"{report.unchanged} unchanged"]
+    if report.moved:
+        parts.append(f"{report.moved} moved")
     if report.removed:
         parts.append(f"{report.removed} removed")
     parts.append(f"{len(report.set_aside)} set aside")
@@ -115,6 +124,20 @@ def print_report(report: IngestReport, folder: Path) -> None:
         click.echo(f"  skipped, of types that are not read: {kinds}")
 
 
+def print_preview(preview: Preview) -> None:
+    for change in preview.changes:
+        print_change(change)
+    changed = Counter(change.kind for change in preview.changes)
+    parts = [f"{n} {kind}" for kind, n in changed.items()]
+    click.echo(f"Would be: {', '.join(parts) or 'nothing changed'}; of {preview.n_files} files.", err=True)
+
+
+def print_change(change: FileChange) -> None:
+    """One line for what happens to one file."""
+    detail = {"moved": f", from {change.detail}", "set aside": f": {change.detail}"}.get(change.kind, "")
+    click.echo(f"{change.kind:<9} {clean(change.path)}{clean(detail)}")
+
+
 def print_documents(rows: Sequence[DocumentRow]) -> None:
     for row in rows:
         click.echo(f"{row.n_chunks:>6}  {clean(row.source)}" + (f"  ({clean(row.title)})" if row.title else ""))
@@ -127,17 +150,47 @@ def print_status(found: IndexStatus) -> None:
         ("index", str(found.path)),
         ("documents", f"{found.documents} in {found.files} files"),
         ("passages", str(found.chunks)),
-        ("size", f"{found.bytes / 1e6:.1f} MB"),
+        ("size", f"{found.bytes / 1e6:.1f} MB ({_parts_of(found.sizes)})"),
         ("encoder", f"{found.encoder} ({found.encoder_form})"),
+        *([("changing to", f"{found.reembedding}: rag reembed goes on with it")] if found.reembedding else []),
         ("folders", ", ".join(map(clean, found.roots)) or "none"),
         ("created", found.created),
-        ("last ingest", f"{last['at']}: {last['read']} read, {last['unchanged']} unchanged" if last else "never"),
+        ("last ingest", _last(last) if last else "never"),
         ("set aside", str(len(found.set_aside))),
     ]
     for name, value in rows:
         click.echo(f"{name:<12} {value}")
     for path, reason in found.set_aside:
         click.echo(f"  {clean(path)}: {clean(reason)}")
+
+
+def _parts_of(sizes: Mapping[str, int]) -> str:
+    """What the larger files of an index take."""
+    parts = {"SQLite": 0, "vectors": 0, "other": 0}
+    for name, size in sizes.items():
+        part = "SQLite" if name.startswith("index.sqlite") else "vectors" if name.startswith("vectors-") else "other"
+        parts[part] += size
+    return ", ".join(f"{part} {size / 1e6:.1f}" for part, size in parts.items() if size)
+
+
+def _last(report: Mapping[str, Any]) -> str:
+    parts = [f"{report[name]} {name}" for name in ("read", "unchanged", "moved", "removed") if report.get(name)]
+    stopped = ", stopped before its end" if report.get("stopped") else ""
+    return f"{report['at']}: {', '.join(parts) or 'nothing to do'}{stopped}"
+
+
+def print_diagnosis(diagnosis: Diagnosis, *, repaired: bool) -> None:
+    for check in diagnosis.checks:
+        verdict = ("mended" if check.mended else "holds") if check.holds else "FAILS"
+        click.echo(f"{click.style(f'{verdict:<6}', bold=not check.holds)}  {check.name:<11} {check.promise}")
+        for fault in check.faults:
+            click.echo(f"{'':8}{clean(fault)}")
+    if diagnosis.holds:
+        click.echo("All holds.")
+    elif repaired:
+        click.echo("What still fails cannot be mended from what is there: delete the index and ingest again.", err=True)
+    else:
+        click.echo("rag doctor --repair mends what can be mended from what is there.", err=True)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -181,7 +234,10 @@ def _width() -> int:
 class ProgressBar:
     """Files, passages and time left on stderr; silent where that is not a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, unit: str = "file", every_s: float = 0.1) -> None:
+        self._unit = unit
+        self._every_s = every_s  # drawing costs more than looking at a file that has not changed
+        self._drawn_at = -every_s
         self._bar: Any = None
 
     def __enter__(self) -> ProgressBar:
@@ -196,10 +252,14 @@ class ProgressBar:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=progress.files_total, unit="file", file=sys.stderr, leave=False, dynamic_ncols=True)
+            self._bar = tqdm(
+                total=progress.files_total, unit=self._unit, file=sys.stderr, leave=False, dynamic_ncols=True
+            )
         self._bar.n = progress.files_done
         self._bar.set_postfix_str(f"{progress.chunks} passages, {clean(progress.current)[-30:]}", refresh=False)
-        self._bar.refresh()
+        if time.monotonic() - self._drawn_at >= self._every_s:
+            self._drawn_at = time.monotonic()
+            self._bar.refresh()
 
     def close(self) -> None:
         if self._bar is not None:

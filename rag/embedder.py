@@ -1,0 +1,88 @@
+"""From documents to embeddings in an index: cut, embed what was never embedded, keep it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rag.chunking import Chunking, chunk_document
+from rag.encoders import Encoder
+from rag.errors import EncoderError
+from rag.store import Store, embedding_key
+from rag.types import Chunk, Document, JsonValue
+from rag.writer import StoreWriter
+
+TEXTS_PER_BATCH = 128  # embedded, then kept at once: what a kill can cost
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """Leaves a long run between two batches, because its caller asked for that."""
+
+
+class Embedder:
+    """Cuts documents and embeds what was never embedded."""
+
+    def __init__(
+        self, encoder: Callable[[], Encoder], chunking: Chunking, *, store: Store, writer: StoreWriter
+    ) -> None:
+        """Bind an index's own ways; the encoder is asked for when it is first needed."""
+        self._encoder = encoder
+        self._chunking = chunking
+        self._store = store
+        self._writer = writer
+
+    @property
+    def encoder(self) -> Encoder:
+        return self._encoder()
+
+    def cut(self, document: Document) -> tuple[Chunk, ...]:
+        """The passages of a document."""
+        return tuple(chunk_document(document, chunking=self._chunking, count_tokens=self.encoder.count_tokens))
+
+    def embed(self, chunks: Sequence[Chunk]) -> Iterator[int]:
+        """Embed what was never embedded, batch by batch, each kept at once; yields how many were new.
+
+        Raises:
+            EncoderError: the encoder fails, or gives what cannot be a unit vector.
+        """
+        if not chunks:
+            return  # without loading the encoder
+        space = self.encoder.space
+        texts = {embedding_key(space, chunk.encoded): chunk.encoded for chunk in chunks}
+        known = self._store.known_embeddings(list(texts))
+        new = [key for key in texts if key not in known]
+        for i in range(0, len(new), TEXTS_PER_BATCH):
+            keys = new[i : i + TEXTS_PER_BATCH]
+            vectors = self.encoder.encode_documents([texts[key] for key in keys])
+            if vectors.shape != (len(keys), self.encoder.dim) or not np.isfinite(vectors).all():
+                raise EncoderError(
+                    f"the encoder {self.encoder.name!r} gave vectors of shape {vectors.shape}, or numbers that are not "
+                    f"finite, where {(len(keys), self.encoder.dim)} was expected: use another"
+                )
+            self._writer.add_embeddings(keys, [vector.astype("<f2").tobytes() for vector in vectors])
+            yield len(keys)
+
+
+def default_chunking(encoder: Encoder) -> Chunking:
+    """Passages as long as the encoder reads, within reason."""
+    return Chunking(max_tokens=min(encoder.max_tokens, Chunking().max_tokens))
+
+
+def chunking_for(encoder: Encoder, *, instead_of: Mapping[str, Any], max_tokens: int) -> Chunking:
+    """The default where it was the default for the encoder before, else as it was, if the new encoder reads so much."""
+    if max_tokens == min(instead_of["max_tokens"], Chunking().max_tokens):
+        return default_chunking(encoder)
+    return Chunking(max_tokens=min(max_tokens, encoder.max_tokens))
+
+
+def encoder_record(encoder: Encoder) -> dict[str, JsonValue]:
+    """What an index keeps of its encoder."""
+    return {
+        "name": encoder.name,
+        "space": encoder.space,
+        "form": encoder.form,
+        "dim": encoder.dim,
+        "max_tokens": encoder.max_tokens,
+    }

@@ -1,0 +1,253 @@
+"""What an ingest will do: files and folders as they are now, against what the index knows. Changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rag.folders import FoundFile, absolute, find_files, is_below
+from rag.loaders import format_of
+from rag.store import FileRow, Store
+from rag.types import JsonValue
+
+_TICK_NS = 2 * 10**9  # the coarsest clock of a file system (FAT): within it, two edits can have the same time
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """What happens, or would happen, to one file."""
+
+    kind: Literal["added", "edited", "moved", "removed", "set aside"]
+    path: str  # relative to its folder
+    detail: str = ""  # where a moved file was; why one was set aside
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A file that is there, and what is known of it."""
+
+    root: str
+    relpath: str
+    found: FoundFile
+    known: FileRow | None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its size and time are as they were when it was read, or set aside for what it holds."""
+        known = self.known
+        if known is None or (known.reason is not None and known.sha256 is None):
+            return False
+        return (known.size, known.mtime_ns) == (self.found.size, self.found.mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file held at one moment."""
+
+    sha256: bytes
+    size: int  # as it is to be kept: -1 if the file was so new that an edit could hide in the same clock tick
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an ingest would do. No document was read for it: a file that is new may still be set aside."""
+
+    changes: tuple[FileChange, ...]
+    n_files: int  # that would be read, or are known
+    skipped: Mapping[str, int]  # by suffix: types that are not read
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The form that `rag ingest --dry-run --json` prints."""
+        return {
+            "files": self.n_files,
+            "changes": [{"kind": c.kind, "path": c.path, "detail": c.detail} for c in self.changes],
+            "skipped": dict(sorted(self.skipped.items())),
+        }
+
+
+@dataclass(slots=True)
+class Plan:
+    """Every file below the given paths is in one of these."""
+
+    keep: list[Work] = field(default_factory=list)  # as they were
+    look: list[Work] = field(default_factory=list)  # new, or perhaps changed: their content decides
+    moved: list[tuple[str, Work, Content]] = field(default_factory=list)  # from which root, which file to where
+    gone: list[FileRow] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)  # (path, reason)
+    skipped: Counter[str] = field(default_factory=Counter)  # by suffix: types that are not read
+    keep_missing: bool = False
+
+    @property
+    def n_files(self) -> int:
+        return len(self.keep) + len(self.look) + len(self.moved)
+
+    def preview(self) -> Preview:
+        """What would happen."""
+        return Preview(tuple(self._changes()), self.n_files, dict(self.skipped))
+
+    def _changes(self) -> Iterator[FileChange]:
+        for _, work, _ in self.moved:
+            assert work.known
+            yield FileChange("moved", work.relpath, work.known.relpath)
+        for row in self.gone:
+            if row.reason is None:
+                yield FileChange("removed", row.relpath)
+        for work in self.look:
+            try:
+                content = content_of(work.found)
+            except OSError as exc:
+                yield FileChange("set aside", work.relpath, unreadable(exc))
+                continue
+            if work.known is None or work.known.sha256 != content.sha256:
+                was_read = work.known is not None and work.known.reason is None
+                yield FileChange("edited" if was_read else "added", work.relpath)
+        for path, reason in self.unreadable:
+            yield FileChange("set aside", path, reason)
+
+
+def make_plan(
+    store: Store | None,
+    paths: Sequence[Path],
+    *,
+    exclude: Sequence[str] = (),
+    gitignore: bool = False,
+    rehash: bool = False,
+    keep_missing: bool = False,
+    leave_out: Path | None = None,
+) -> Plan:
+    """Compare the files below some paths with the rows of an index.
+
+    Args:
+        store: of the index; None where there is none yet.
+        paths: absolute; files, or folders that are searched recursively.
+        exclude: patterns in .gitignore syntax.
+        gitignore: heed .gitignore files.
+        rehash: look at the content of every file, whatever its size and time.
+        keep_missing: what has gone stays in the index.
+        leave_out: a folder that is not looked into: that of the index, whose files are no documents.
+    """
+    plan = Plan(keep_missing=keep_missing)
+    own = absolute(leave_out) if leave_out else None
+    roots = _Roots(store.roots() if store else ())
+    known = {root: store.files(root) for root in roots.paths} if store else {}
+    work: dict[tuple[str, str], Work] = {}
+    closed: list[str] = []  # folders that cannot be looked into
+    folders = [absolute(path) for path in paths if os.path.isdir(path)]
+    for path in paths:
+        named = not os.path.isdir(path)
+        root = roots.add(absolute(path.parent if named else path))
+        for found in find_files(path, exclude=exclude, gitignore=gitignore):
+            place = absolute(found.path)
+            if own and is_below(place, own):
+                continue
+            if not isinstance(found, FoundFile):
+                closed.append(place)
+                plan.unreadable.append((found.relpath, found.reason))
+                continue
+            at = roots.place(place, found.relpath, root)
+            row = known.get(at[0], {}).get(at[1])
+            if row is None and not named and format_of(found.path) is None:
+                plan.skipped[found.path.suffix.lower() or "no suffix"] += 1
+                continue
+            work[at] = Work(*at, found, row)
+    gone: list[tuple[str, FileRow]] = []
+    for root, rows in known.items() if not keep_missing else ():
+        for relpath, row in rows.items():
+            place = os.path.join(root, relpath)
+            if (root, relpath) in work or not any(is_below(place, folder) for folder in folders):
+                continue
+            if not any(is_below(place, folder) for folder in closed):
+                gone.append((root, row))
+    moves = _moves(store, work.values(), gone) if store else {}
+    for at, one in work.items():
+        if at in moves:
+            plan.moved.append(moves[at])
+        elif one.is_known and not rehash:
+            plan.keep.append(one)
+        else:
+            plan.look.append(one)
+    moved_ids = {moved.known.id for _, moved, _ in plan.moved if moved.known}
+    plan.gone = [row for _, row in gone if row.id not in moved_ids]
+    return plan
+
+
+def _moves(
+    store: Store, work: Iterable[Work], gone: Iterable[tuple[str, FileRow]]
+) -> Mapping[tuple[str, str], tuple[str, Work, Content]]:
+    """Files that are new where another of the same content and suffix has gone; only of equal sizes are read."""
+    left: dict[tuple[int, str], list[tuple[str, FileRow]]] = {}
+    for root, row in gone:
+        if row.reason is None and row.sha256 is not None:
+            left.setdefault((row.size, _suffix(row.relpath)), []).append((root, row))
+    unsized = [pair for (size, _), pairs in left.items() if size < 0 for pair in pairs]
+    moves = {}
+    for new in work:
+        candidates = left.get((new.found.size, _suffix(new.relpath)), []) + [
+            pair for pair in unsized if _suffix(pair[1].relpath) == _suffix(new.relpath)
+        ]
+        if new.known is not None or not candidates:
+            continue
+        with suppress(OSError):  # it is looked at again, and set aside then
+            content = content_of(new.found)
+            for root, row in candidates:
+                if row.sha256 == content.sha256 and can_follow(store, row):
+                    moves[new.root, new.relpath] = root, Work(new.root, new.relpath, new.found, row), content
+                    for pairs in (unsized, *left.values()):
+                        if (root, row) in pairs:
+                            pairs.remove((root, row))
+                    break
+    return moves
+
+
+def can_follow(store: Store, row: FileRow) -> bool:
+    """Whether the sources of a file's documents are its name; with a folder's name in front, they tell too little."""
+    return all(s == row.relpath or s.startswith(f"{row.relpath}#") for s in store.sources_of(row.id))
+
+
+def content_of(found: FoundFile) -> Content:
+    """The hash of a file, taken after its size and time: what is written to it in between is noticed the next time.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    is_settled = time.time_ns() - found.mtime_ns > _TICK_NS
+    with found.path.open("rb") as file:
+        return Content(hashlib.file_digest(file, "sha256").digest(), found.size if is_settled else -1)
+
+
+def unreadable(exc: OSError) -> str:
+    """Why a file cannot be opened, in words."""
+    return f"cannot be read: {(exc.strerror or str(exc)).lower()}"
+
+
+def _suffix(relpath: str) -> str:
+    return os.path.splitext(relpath)[1].lower()
+
+
+class _Roots:
+    """The ingested folders. A file belongs to the deepest of them that holds it, so it has one source for ever."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.paths = sorted(paths, key=len, reverse=True)
+
+    def add(self, folder: str) -> str:
+        """The root for a folder given to ingest: a known one above it, or itself."""
+        for path in self.paths:
+            if is_below(folder, path):
+                return path
+        self.paths = sorted([*self.paths, folder], key=len, reverse=True)
+        return folder
+
+    def place(self, absolute: str, relpath: str, root: str) -> tuple[str, str]:
+        """(root, path relative to it) of a file."""
+        for path in self.paths:
+            if is_below(absolute, path):
+                return path, os.path.relpath(absolute, path).replace(os.sep, "/")
+        return root, relpath

@@ -1,0 +1,93 @@
+"""Takes an index from one encoder to another: the new vectors beside the old, then one switch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rag.embedder import TEXTS_PER_BATCH, Embedder, Stopped
+from rag.progress import Progress
+from rag.store import Store
+from rag.types import Chunk, Document, JsonValue
+from rag.writer import StoreWriter
+
+PENDING = "reembedding"  # in the manifest: the encoder whose vectors are being filled in, or null
+
+
+@dataclass(slots=True)
+class ReembedReport:
+    """What a change of encoder did."""
+
+    documents: int = 0
+    chunks: int = 0
+    embedded: int = 0  # texts, in this run
+    stopped: bool = False  # before the switch: the old vectors serve, and the next run goes on from there
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The form that `rag reembed --json` prints."""
+        return {
+            "documents": self.documents,
+            "chunks": self.chunks,
+            "embedded": self.embedded,
+            "stopped": self.stopped,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def reembed(
+    writer: StoreWriter,
+    store: Store,
+    embedder: Embedder,
+    report: ReembedReport,
+    *,
+    manifest: dict[str, JsonValue],
+    progress: Callable[[Progress], None] | None,
+    stop: Callable[[], bool] | None,
+) -> None:
+    """Embed every document with another encoder, then switch. The caller holds the write lock.
+
+    Until the switch, which is one transaction, readers are served from the old vectors. Documents are cut anew from
+    their stored text, as the new encoder may count other tokens; no file is read.
+
+    Args:
+        writer: of the index.
+        store: of the index; used by nobody else meanwhile.
+        embedder: with the new encoder.
+        report: filled on the way.
+        manifest: what it says after the switch, with the new encoder.
+        progress: called after each batch.
+        stop: asked after each batch.
+
+    Raises:
+        Stopped: `stop` said so; what was embedded is kept for the next run.
+    """
+    encoder = embedder.encoder
+    if store.manifest().get(PENDING) != {"name": encoder.name, "space": encoder.space}:
+        writer.drop_loose_embeddings()  # of another encoder that was given up, for instance
+        writer.set_manifest({PENDING: {"name": encoder.name, "space": encoder.space}})
+    sources = store.sources()
+    waiting: list[Chunk] = []
+    for done, source in enumerate(sources, start=1):
+        waiting.extend(embedder.cut(_document(store, source)))
+        report.documents = done
+        if len(waiting) < TEXTS_PER_BATCH and done < len(sources):
+            continue
+        report.chunks += len(waiting)
+        for n_new in embedder.embed(waiting):
+            report.embedded += n_new
+            if progress is not None:
+                progress(Progress(done, len(sources), report.chunks, source))
+            if stop is not None and stop():
+                raise Stopped
+        waiting.clear()
+    documents = ((source, embedder.cut(_document(store, source))) for source in sources)
+    with writer.transaction():
+        writer.switch_encoder(documents, {**manifest, PENDING: None}, space=encoder.space)
+        writer.drop_loose_embeddings()  # of the old encoder, and of any length: none must outlive the note of a change
+
+
+def _document(store: Store, source: str) -> Document:
+    document = store.document(source)
+    assert document is not None, "the caller holds the write lock"
+    return document
