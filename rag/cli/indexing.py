@@ -14,10 +14,13 @@ from rag.cli.options import (
     EXIT_STOPPED,
     Interrupt,
     encoder_option,
+    exclude_option,
+    gitignore_option,
     index_option,
     index_path,
     json_option,
     open_index,
+    target_option,
     wait_option,
     waiting,
     where_option,
@@ -48,17 +51,10 @@ class SyncOptions(TypedDict):
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
-@click.option(
-    "--index",
-    "-i",
-    metavar="NAME",
-    help="Index in ./indexes, or a path. Default: the only one there is, else 'default'.",
-)
+@target_option
 @encoder_option
-@click.option(
-    "--exclude", multiple=True, metavar="PATTERN", help="Leave out, in .gitignore syntax. Can be given again."
-)
-@click.option("--gitignore", is_flag=True, help="Leave out what .gitignore files name.")
+@exclude_option
+@gitignore_option
 @click.option(
     "--max-file-mb",
     type=click.FloatRange(min=0, min_open=True),

@@ -10,10 +10,13 @@ import click
 from rag.cli.options import (
     EXIT_STOPPED,
     Interrupt,
+    exclude_option,
+    gitignore_option,
     index_option,
     index_path,
     json_option,
     open_index,
+    target_option,
     wait_option,
     waiting,
 )
@@ -90,16 +93,9 @@ def reembed(encoder: str, index: str | None, wait: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True))
-@click.option(
-    "--index",
-    "-i",
-    metavar="NAME",
-    help="Index in ./indexes, or a path. Default: the only one there is, else 'default'.",
-)
-@click.option(
-    "--exclude", multiple=True, metavar="PATTERN", help="Leave out, in .gitignore syntax. Can be given again."
-)
-@click.option("--gitignore", is_flag=True, help="Leave out what .gitignore files name.")
+@target_option
+@exclude_option
+@gitignore_option
 @json_option
 def watch(paths: tuple[str, ...], index: str | None, exclude: tuple[str, ...], gitignore: bool, as_json: bool) -> None:
     """Keep an index in step with folders: one line for each file that changes. Ctrl-C ends it.

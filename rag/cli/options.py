@@ -23,6 +23,16 @@ EXIT_STOPPED = 130  # as shells say of Ctrl-C
 index_option = click.option(
     "--index", "-i", metavar="NAME", help="Index in ./indexes, or a path. Default: the only one there is."
 )
+target_option = click.option(
+    "--index",
+    "-i",
+    metavar="NAME",
+    help="Index in ./indexes, or a path. Default: the only one there is, else 'default'.",
+)
+exclude_option = click.option(
+    "--exclude", multiple=True, metavar="PATTERN", help="Leave out, in .gitignore syntax. Can be given again."
+)
+gitignore_option = click.option("--gitignore", is_flag=True, help="Leave out what .gitignore files name.")
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
 encoder_option = click.option(
     "--encoder",
