@@ -13,7 +13,6 @@ from rag.index import Index
 from tests.fakes import HashingEncoder
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it: no test asks the hub
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # likewise: the threads of several test processes keep each other waiting
 
 
 @pytest.fixture
