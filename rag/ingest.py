@@ -133,7 +133,7 @@ class Ingest:
             assert work.known
             self._keep(work.relpath, work.known)
         self._done += len(plan.keep)
-        again = [work for root, work, content in plan.moved if not self._move(root, work, content)]
+        again = [work for work, content in plan.moved if not self._move(work, content)]
         self._remove([*plan.gone, *(work.known for work in again if work.known)])
         for work in [*(replace(work, known=None) for work in again), *plan.look]:
             if self._stop():
@@ -143,14 +143,14 @@ class Ingest:
             self._tell(work.relpath)
         self._flush()
 
-    def _move(self, old_root: str, work: Work, content: Content) -> bool:
+    def _move(self, work: Work, content: Content) -> bool:
         """Follow a file to its new name; False where a document of another file has a source that it would get."""
         assert work.known
-        sources = self._store.sources_of(work.known.id)
-        old, new = work.known.relpath, self._source(work.root, work.relpath)
-        self._sources.discard(new)  # it is committed at once, or free for the file when it is read
+        sources, old = self._store.sources_of(work.known.id), work.known.relpath
         row = replace(work.known, relpath=work.relpath, size=content.size, mtime_ns=work.found.mtime_ns)
         try:
+            new = self._source(work.root, work.relpath)
+            self._sources.discard(new)  # it is committed at once, or free for the file when it is read
             self._writer.move_file(work.known.id, work.root, row, {s: new + s[len(old) :] for s in sources})
         except LoadError:
             return False

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -78,7 +78,7 @@ class Plan:
 
     keep: list[Work] = field(default_factory=list)  # as they were
     look: list[Work] = field(default_factory=list)  # new, or perhaps changed: their content decides
-    moved: list[tuple[str, Work, Content]] = field(default_factory=list)  # from which root, which file to where
+    moved: list[tuple[Work, Content]] = field(default_factory=list)  # where it is now; `known` is what it was
     gone: list[FileRow] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # (path, reason)
     skipped: Counter[str] = field(default_factory=Counter)  # by suffix: types that are not read
@@ -93,7 +93,7 @@ class Plan:
         return Preview(tuple(self._changes()), self.n_files, dict(self.skipped))
 
     def _changes(self) -> Iterator[FileChange]:
-        for _, work, _ in self.moved:
+        for work, _ in self.moved:
             assert work.known
             yield FileChange("moved", work.relpath, work.known.relpath)
         for row in self.gone:
@@ -157,14 +157,14 @@ def make_plan(
                 plan.skipped[found.path.suffix.lower() or "no suffix"] += 1
                 continue
             work[at] = Work(*at, found, row)
-    gone: list[tuple[str, FileRow]] = []
+    gone: list[FileRow] = []
     for root, rows in known.items() if not keep_missing else ():
         for relpath, row in rows.items():
             place = os.path.join(root, relpath)
             if (root, relpath) in work or not any(is_below(place, folder) for folder in folders):
                 continue
             if not any(is_below(place, folder) for folder in closed):
-                gone.append((root, row))
+                gone.append(row)
     moves = _moves(store, work.values(), gone) if store else {}
     for at, one in work.items():
         if at in moves:
@@ -173,36 +173,31 @@ def make_plan(
             plan.keep.append(one)
         else:
             plan.look.append(one)
-    moved_ids = {moved.known.id for _, moved, _ in plan.moved if moved.known}
-    plan.gone = [row for _, row in gone if row.id not in moved_ids]
+    moved_ids = {moved.known.id for moved, _ in plan.moved if moved.known}
+    plan.gone = [row for row in gone if row.id not in moved_ids]
     return plan
 
 
 def _moves(
-    store: Store, work: Iterable[Work], gone: Iterable[tuple[str, FileRow]]
-) -> Mapping[tuple[str, str], tuple[str, Work, Content]]:
+    store: Store, work: Iterable[Work], gone: Iterable[FileRow]
+) -> Mapping[tuple[str, str], tuple[Work, Content]]:
     """Files that are new where another of the same content and suffix has gone; only of equal sizes are read."""
-    left: dict[tuple[int, str], list[tuple[str, FileRow]]] = {}
-    for root, row in gone:
-        if row.reason is None and row.sha256 is not None:
-            left.setdefault((row.size, _suffix(row.relpath)), []).append((root, row))
-    unsized = [pair for (size, _), pairs in left.items() if size < 0 for pair in pairs]
+    left: dict[tuple[bytes, str], list[FileRow]] = {}
+    sizes: set[tuple[int, str]] = set()
+    for row in gone:
+        if row.reason is None and row.sha256 is not None and can_follow(store, row):
+            left.setdefault((row.sha256, _suffix(row.relpath)), []).append(row)
+            sizes.add((row.size, _suffix(row.relpath)))
     moves = {}
     for new in work:
-        candidates = left.get((new.found.size, _suffix(new.relpath)), []) + [
-            pair for pair in unsized if _suffix(pair[1].relpath) == _suffix(new.relpath)
-        ]
-        if new.known is not None or not candidates:
+        suffix = _suffix(new.relpath)
+        was_read = new.known is not None and new.known.reason is None
+        if was_read or sizes.isdisjoint({(new.found.size, suffix), (-1, suffix)}):
             continue
         with suppress(OSError):  # it is looked at again, and set aside then
             content = content_of(new.found)
-            for root, row in candidates:
-                if row.sha256 == content.sha256 and can_follow(store, row):
-                    moves[new.root, new.relpath] = root, Work(new.root, new.relpath, new.found, row), content
-                    for pairs in (unsized, *left.values()):
-                        if (root, row) in pairs:
-                            pairs.remove((root, row))
-                    break
+            if candidates := left.get((content.sha256, suffix)):
+                moves[new.root, new.relpath] = replace(new, known=candidates.pop(0)), content
     return moves
 
 

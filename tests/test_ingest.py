@@ -519,3 +519,24 @@ def test_a_failing_listener_leaves_what_was_committed(index: Index, docs: Path) 
     assert index.ingest(docs).read == 2
     assert found(index, "milk", "bm25")[0][0] == "sub/cows.txt"
     assert index.examine().holds
+
+
+def test_a_file_renamed_to_the_name_of_one_that_was_set_aside_is_followed(index: Index, docs: Path) -> None:
+    (docs / "broken.txt").touch()
+    index.ingest(docs)
+    (docs / "bees.txt").replace(docs / "broken.txt")
+    report = index.ingest(docs)
+    assert (report.moved, report.read, report.removed, report.set_aside) == (1, 0, 0, [])
+    assert [row.source for row in index.documents()] == ["apples.txt", "broken.txt", "sub/cows.txt"]
+
+
+def test_a_folder_of_many_files_that_was_renamed_is_followed_whole(index: Index, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    (folder / "old").mkdir(parents=True)
+    for n in range(300):
+        (folder / "old" / f"{n}.txt").write_text(f"File {n % 100} of a hundred.")  # each three times
+    index.ingest(folder)
+    (folder / "old").rename(folder / "new")
+    report = index.ingest(folder)
+    assert (report.moved, report.read, report.removed, report.embedded) == (300, 0, 0, 0)
+    assert {row.source.split("/")[0] for row in index.documents()} == {"new"}
