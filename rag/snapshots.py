@@ -68,11 +68,18 @@ class VectorCache:
         return False
 
     def refresh(self, store: Store, *, dim: int) -> int | None:
-        """Write a snapshot if there is none, or too much has changed since; returns the change of a new one."""
+        """Write a snapshot if there is none, or too much has changed since; returns the change of a new one.
+
+        Snapshots that are of no use (torn, of another index, older than the log) go. Only a writer may call this.
+        """
         now, _ = store.last_change()
-        since = next((change for change, _ in self._valid(store)), None)
-        if since is not None:
-            behind = store.changed_chunks(since=since)
+        valid = self._valid(store)
+        for snapshot in self.snapshots():
+            if snapshot not in valid:
+                with suppress(OSError):
+                    snapshot[1].unlink(missing_ok=True)
+        if valid:
+            behind = store.changed_chunks(since=valid[0][0])
             if behind <= _DUE_AFTER or behind <= _DUE_SHARE * store.n_chunks():
                 return None
         elif not now:

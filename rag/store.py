@@ -248,7 +248,7 @@ class Store:
             "select r.path, f.relpath from documents d left join files f on f.id = d.file_id"
             " left join roots r on r.id = f.root_id"
             " where d.source = ?1 or (d.source > ?1 || '#' and d.source < ?1 || '$'"
-            " and (f.id is null or substr(d.source, -length(f.relpath)) <> f.relpath))"  # a name may hold a '#' itself
+            " and (f.id is null or substr(?1, -length(f.relpath)) = f.relpath))"  # a name may hold a '#' itself
             " order by d.source limit 1",
             [source],
         ).fetchone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,9 +94,11 @@ def test_a_file_and_its_documents_come_back(writer: StoreWriter, store: Store) -
 
 
 def test_the_owner_of_lines_is_their_file(writer: StoreWriter, store: Store) -> None:
-    put(writer, ROW, Document("l.jsonl#1", "Bees."), Document("l.jsonl#2", "Cows."))
-    assert store.owner("l.jsonl") == ("/root", "a.txt")
-    assert [store.owner(source) for source in ("l.jsonl#", "l.json", "l.jsonl$")] == [None, None, None]
+    put(writer, replace(ROW, relpath="l.jsonl"), Document("l.jsonl#1", "Bees."), Document("l.jsonl#2", "Cows."))
+    put(writer, replace(ROW, relpath="m.txt#l.jsonl"), Document("m.txt#l.jsonl#1", "Apples."))
+    assert store.owner("l.jsonl") == ("/root", "l.jsonl")
+    assert store.owner("m.txt#l.jsonl") == ("/root", "m.txt#l.jsonl")
+    assert [store.owner(source) for source in ("l.jsonl#", "l.json", "l.jsonl$", "m.txt")] == [None] * 4
 
 
 def test_a_taken_source_is_refused_and_all_stays_as_it_was(writer: StoreWriter, store: Store) -> None:
