@@ -186,12 +186,12 @@ class Ingest:
                 self._remove([known])
             return
         except OSError as exc:
-            self._set_aside(work.root, row, unreadable(exc))
+            self._set_aside(work.root, row, unreadable(exc), known)
             return
         except LoadError as exc:
             # Without its hash, a file is tried again each time: the limit may be higher then.
             too_large = found.size > self._limits.max_file_mb * MEGABYTE
-            self._set_aside(work.root, replace(row, sha256=None) if too_large else row, str(exc))
+            self._set_aside(work.root, replace(row, sha256=None) if too_large else row, str(exc), known)
             return
         documents = tuple((document, self._embedder.cut(document)) for document in loaded.documents)
         is_edit = known is not None and known.reason is None
@@ -211,10 +211,13 @@ class Ingest:
         else:
             self._report.set_aside.append((relpath, known.reason))
 
-    def _set_aside(self, root: str, row: FileRow, reason: str) -> None:
-        self._writer.put_file(root, replace(row, reason=reason), (), space="")
+    def _set_aside(self, root: str, row: FileRow, reason: str, known: FileRow | None) -> None:
         self._report.set_aside.append((row.relpath, reason))
-        self._on_change(FileChange("set aside", row.relpath, reason))
+        if known is not None and known.reason == reason:
+            self._writer.touch_file(root, replace(row, reason=reason))
+        else:
+            self._writer.put_file(root, replace(row, reason=reason), (), space="")
+            self._on_change(FileChange("set aside", row.relpath, reason))
 
     def _source(self, root: str, relpath: str) -> str:
         """The relative path; where another folder's file has that source already, with its folder's name before it."""
@@ -239,7 +242,7 @@ class Ingest:
             try:
                 self._writer.put_file(loaded.root, loaded.row, loaded.documents, space=space)
             except LoadError as exc:
-                self._set_aside(loaded.root, replace(loaded.row, sha256=None), str(exc))
+                self._set_aside(loaded.root, replace(loaded.row, sha256=None), str(exc), None)
                 continue
             self._report.read += 1
             self._report.chunks += loaded.n_chunks

@@ -97,11 +97,14 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """One consistent state for all reads inside, whatever a writer commits meanwhile.
+        """One consistent state for all reads inside, whatever a writer commits meanwhile; one in another is part of it.
 
         Raises:
             IndexDamagedError: what is read is not what SQLite had written.
         """
+        if self._db.in_transaction:
+            yield
+            return
         self._db.execute("begin")
         try:
             yield

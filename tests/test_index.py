@@ -866,3 +866,12 @@ def test_a_snapshot_that_lay_in_the_folder_of_a_new_index_goes(
         index.ingest(empty)
         assert snapshots(index) == []
         assert index.examine().holds
+
+
+def test_one_reading_inside_another_is_of_the_same_state(index: Index, docs: Path) -> None:
+    index.ingest(docs)
+    with index.reading() as outer, index.reading() as inner:
+        assert outer.store.last_change() == inner.store.last_change()
+        assert [row.source for row in index.documents()] == ["apples.txt", "bees.txt", "sub/cows.txt"]
+    index.remove("bees.txt")
+    assert [row.source for row in index.documents()] == ["apples.txt", "sub/cows.txt"]

@@ -540,3 +540,12 @@ def test_a_folder_of_many_files_that_was_renamed_is_followed_whole(index: Index,
     report = index.ingest(folder)
     assert (report.moved, report.read, report.removed, report.embedded) == (300, 0, 0, 0)
     assert {row.source.split("/")[0] for row in index.documents()} == {"new"}
+
+
+def test_a_file_that_stays_set_aside_is_told_of_once(index: Index, docs: Path) -> None:
+    (docs / "large.txt").write_text("Large. " * 1000)
+    told: list[tuple[str, str]] = []
+    for _ in range(3):
+        report = index.ingest(docs, max_file_mb=0.001, on_change=lambda change: told.append((change.kind, change.path)))
+        assert [path for path, _ in report.set_aside] == ["large.txt"]
+    assert told.count(("set aside", "large.txt")) == 1
