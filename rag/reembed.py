@@ -57,7 +57,7 @@ def reembed(
         report: filled on the way.
         manifest: what it says after the switch, with the new encoder.
         progress: called after each batch.
-        stop: asked after each batch.
+        stop: asked before each document and after each batch.
 
     Raises:
         Stopped: `stop` said so; what was embedded is kept for the next run.
@@ -69,6 +69,8 @@ def reembed(
     sources = store.sources()
     waiting: list[Chunk] = []
     for done, source in enumerate(sources, start=1):
+        if stop is not None and stop():
+            raise Stopped
         waiting.extend(embedder.cut(_document(store, source)))
         report.documents = done
         if len(waiting) < TEXTS_PER_BATCH and done < len(sources):

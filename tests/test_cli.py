@@ -542,3 +542,27 @@ def test_a_second_writer_is_told_who_writes_and_since_when(run: Run, folder: Pat
     assert f"process {os.getpid()} (rag ingest, since " in result.stderr
     assert "wait for it with --wait" in result.stderr
     assert run("ingest", "docs", "--wait").exit_code == 0
+
+
+def test_ctrl_c_while_waiting_for_another_writer_ends_at_once(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    code = (
+        "import os, signal, sys\n"
+        "from rag import index as index_module\n"
+        "from rag.cli import main, options\n"
+        "from tests.fakes import HashingEncoder\n"
+        "index_module.load_encoder = lambda name='hashing', **_: HashingEncoder(name=name)\n"
+        "def told(holder):\n"
+        "    print('waiting', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "import rag.cli.indexing\n"
+        "rag.cli.indexing.waiting = lambda wait: {'wait_s': float('inf'), 'on_wait': told}\n"
+        "main(sys.argv[1:])\n"
+    )
+    with Index.open("indexes/default") as opened, opened._writing("ingest"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "ingest", "docs", "--wait"],
+            capture_output=True, text=True, check=False, timeout=60,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "waiting\n", "\nStopped.\n")

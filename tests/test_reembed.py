@@ -91,15 +91,9 @@ def known_by_name(monkeypatch: pytest.MonkeyPatch, *encoders: HashingEncoder) ->
     return asked
 
 
-def first(n_batches: int) -> Callable[[], bool]:
-    """Says stop after so many batches."""
-    asked: list[None] = []
-
-    def stop() -> bool:
-        asked.append(None)
-        return len(asked) >= n_batches
-
-    return stop
+def after(encoder: HashingEncoder, n_batches: int) -> Callable[[], bool]:
+    """Says stop once an encoder was given so many batches."""
+    return lambda: len(encoder.texts) >= n_batches * 128
 
 
 # --- after the switch
@@ -188,7 +182,7 @@ def test_until_the_switch_the_old_vectors_serve_and_the_next_run_goes_on(index: 
     index.add(made)
     before, rows = hits(index), chunks(index)
     encoder = new_encoder()
-    report = index.reembed(encoder, stop=first(1))
+    report = index.reembed(encoder, stop=after(encoder, 1))
     assert (report.stopped, report.embedded, len(encoder.texts)) == (True, 128, 128)
     assert (index.status().encoder, index.status().reembedding) == ("hashing", "new")
     assert (hits(index), chunks(index)) == (before, rows)
@@ -224,7 +218,7 @@ def test_what_changes_between_two_runs_costs_only_itself(index: Index, docs: Pat
     index.add(made)
     index.ingest(docs)
     encoder = new_encoder()
-    index.reembed(encoder, stop=first(2))
+    index.reembed(encoder, stop=after(encoder, 2))
     filled = set(encoder.texts)
     (docs / "bees.txt").write_text("Wasps build nests.")
     (docs / "apples.txt").unlink()
@@ -245,10 +239,11 @@ def test_what_changes_between_two_runs_costs_only_itself(index: Index, docs: Pat
 def test_another_goal_gives_up_what_was_filled_in_for_the_first(index: Index) -> None:
     index.add(documents())
     old = index.status().embeddings
-    index.reembed(new_encoder(), stop=first(1))
+    encoder = new_encoder()
+    index.reembed(encoder, stop=after(encoder, 1))
     assert index.status().embeddings == old + 128
     other = HashingEncoder(name="other", dim=48)
-    index.reembed(other, stop=first(1))
+    index.reembed(other, stop=after(other, 1))
     assert (index.status().embeddings, index.status().reembedding) == (old + 128, "other")
     assert index.reembed(other).embedded == old - 128
     assert (index.status().embeddings, index.status().encoder) == (old, "other")
@@ -273,7 +268,8 @@ def test_an_encoder_of_the_same_space_only_changes_the_record(index: Index, enco
 def test_going_back_to_the_present_encoder_gives_up_a_change_that_was_begun(index: Index) -> None:
     index.add(documents())
     before, old = hits(index), index.status().embeddings
-    index.reembed(new_encoder(), stop=first(1))
+    encoder = new_encoder()
+    index.reembed(encoder, stop=after(encoder, 1))
     index.reembed(HashingEncoder())
     assert index.status().reembedding is None
     assert hits(index) == before

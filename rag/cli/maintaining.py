@@ -133,7 +133,7 @@ def watch(paths: tuple[str, ...], index: str | None, exclude: tuple[str, ...], g
         bar.close()
         click.echo(f"rag: {problem}; trying again", err=True)
 
-    with Index.open_or_create(folder, **waiting(True)) as opened, bar, Interrupt() as interrupt:
+    with Index.open_or_create(folder, **waiting(True)) as opened, bar, Interrupt(told="Stopping.") as interrupt:
         done = watch(
             opened,
             *paths,

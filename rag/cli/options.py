@@ -74,9 +74,14 @@ def waiting(wait: bool) -> Waiting:
 
 
 class Interrupt:
-    """Ctrl-C ends a long run after the batch at hand, with its summary; a second one ends it at once."""
+    """Ctrl-C ends a long run after the batch at hand, with its summary; a second one ends it at once.
 
-    def __init__(self) -> None:
+    So does the first, before the run has looked here: while it waits for another writer, for instance.
+    """
+
+    def __init__(self, *, told: str = "Stopping after the batch at hand. Ctrl-C again stops at once.") -> None:
+        self._told = told
+        self._looked = False
         self._asked = False
 
     def __enter__(self) -> Interrupt:
@@ -88,12 +93,15 @@ class Interrupt:
 
     def __call__(self) -> bool:
         """Whether it was asked for."""
+        self._looked = True
         return self._asked
 
     def _ask(self, *_: object) -> None:
-        self._asked = True
         signal.signal(signal.SIGINT, self._before)
-        click.echo("\nStopping after the batch at hand. Ctrl-C again stops at once.", err=True)
+        if not self._looked:
+            raise KeyboardInterrupt
+        self._asked = True
+        click.echo(f"\n{self._told}", err=True)
 
 
 def index_path(name: str | None, *, default: str | None = None) -> Path:
