@@ -347,12 +347,13 @@ class SyncMachine(RuleBasedStateMachine):
         # Half way to another encoder, vectors that no passage uses yet are kept, and with them what may be traces.
         assert self.index.compact().is_clean or self.index.status().reembedding
 
-    @rule(to=st.sampled_from(sorted(ENCODERS)), stop=st.booleans())
-    def reembed(self, to: str, stop: bool) -> None:
+    @rule(to=st.sampled_from(sorted(ENCODERS)), stop_after=st.none() | st.integers(1, 8))
+    def reembed(self, to: str, stop_after: int | None) -> None:
         """Go over to an encoder, or begin to."""
-        before = documents(self.index)
+        before, asked = documents(self.index), count(1)
         with self.embedding_only_what_is_new(may_forget=True):
-            report = self.index.reembed(ENCODERS[to], stop=lambda: stop)
+            stop = None if stop_after is None else lambda: next(asked) >= stop_after
+            report = self.index.reembed(ENCODERS[to], stop=stop)
         if not report.stopped:
             self.encoder = ENCODERS[to]
         assert documents(self.index) == before
