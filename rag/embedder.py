@@ -17,10 +17,6 @@ from rag.writer import StoreWriter
 TEXTS_PER_BATCH = 128  # embedded, then kept at once: what a kill can cost
 
 
-class Stopped(Exception):  # noqa: N818 - no error
-    """Leaves a long run between two batches, because its caller asked for that."""
-
-
 class Embedder:
     """Cuts documents and embeds what was never embedded."""
 

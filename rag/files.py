@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def write_whole(file: Path, *parts: bytes) -> None:
-    """Write beside, sync and rename: whoever reads meets the old file or the new one, and of writers at once one wins.
+@contextmanager
+def written_whole(file: Path) -> Iterator[Path]:
+    """A path beside to write to; then it is synced and renamed. Who reads meets the old file or the new one.
+
+    Of writers at once one wins.
 
     Raises:
         OSError: it cannot be written; nothing is left behind then.
     """
     partial = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
-        with partial.open("wb") as out:
-            out.writelines(parts)
-            out.flush()
+        yield partial
+        with partial.open("rb+") as out:
             os.fsync(out.fileno())
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_whole(file: Path, *parts: bytes) -> None:
+    """Write a file as `written_whole` does."""
+    with written_whole(file) as partial, partial.open("wb") as out:
+        out.writelines(parts)
 
 
 def sizes_below(folder: Path) -> dict[str, int]:

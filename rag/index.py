@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from rag.chunking import Chunking
 from rag.doctor import Compaction, Diagnosis, Doctor
-from rag.embedder import TEXTS_PER_BATCH, Embedder, Stopped, chunking_for, default_chunking, encoder_record
+from rag.embedder import TEXTS_PER_BATCH, Embedder, chunking_for, default_chunking, encoder_record
 from rag.encoders import DEFAULT_ENCODER, Encoder, load_encoder
 from rag.errors import IndexDamagedError, IndexMismatchError, IndexNotFoundError, UsageError
 from rag.files import sizes_below
@@ -30,7 +30,7 @@ from rag.loaders import Limits
 from rag.loaders.base import storable
 from rag.locks import HOLDER, write_lock
 from rag.plan import FileChange, Preview, make_plan
-from rag.progress import Progress
+from rag.progress import Progress, Stopped
 from rag.reembed import PENDING, ReembedReport, reembed
 from rag.snapshots import VectorCache
 from rag.store import DocumentRow, Store
@@ -41,6 +41,7 @@ from rag.writer import StoreWriter
 _OURS = re.compile(
     rf"(?:index|answers)\.sqlite(?:-wal|-shm|-journal)?|vectors-\d+\.faiss.*|write\.lock|{re.escape(HOLDER)}|files"
 )
+_FILTERS_KEPT = 16  # with what passes them, a bit a chunk
 _LOOSE_KEPT = 10_000  # embeddings that no chunk uses, for texts that come back, as when a folder's branch is switched
 _LOOSE_SHARE = 0.05  # or this share of all, if that is more
 
@@ -139,7 +140,7 @@ class Index:
             raise UsageError(
                 f"{str(folder)!r} holds other things ({other[0]!r}): name a new or empty folder for the index"
             )
-        lock = write_lock(folder, doing="create", wait_s=waiting.seconds, on_wait=waiting.on_wait)
+        lock = write_lock(folder, doing="ingest", wait_s=waiting.seconds, on_wait=waiting.on_wait)
         with lock, _sqlite_errors_named(folder), closing(StoreWriter(folder / "index.sqlite")) as writer:
             with suppress(IndexDamagedError):
                 cls.open(folder).close()
@@ -289,7 +290,8 @@ class Index:
         """Kept for the next search with the same filter, until something is committed."""
         now, kept = self._store.last_change(), self._passing.get(where)
         if kept is None or kept.change != now:
-            self._passing = {w: passing for w, passing in self._passing.items() if passing.change == now}
+            fresh = [(w, passing) for w, passing in self._passing.items() if passing.change == now]
+            self._passing = dict(fresh[-_FILTERS_KEPT + 1 :])
             kept = self._passing[where] = Passing.of(self._store.chunks_that_pass(*where.sql()), now)
         return kept
 
@@ -389,36 +391,39 @@ class Index:
         """
         limits, absolute_paths = _checked_limits(max_file_mb), _checked_paths(paths)
         started, report = time.perf_counter(), IngestReport()
-        with self._writing("ingest") as at_work:
-            writer, store = at_work.writer, at_work.store
-            plan = make_plan(
-                store,
-                absolute_paths,
-                exclude=exclude,
-                gitignore=gitignore,
-                rehash=rehash,
-                keep_missing=keep_missing,
-                leave_out=self.path,
-            )
-            try:
-                with Ingest(
-                    writer,
+        try:
+            with self._writing("ingest", stop) as at_work:
+                writer, store = at_work.writer, at_work.store
+                plan = make_plan(
                     store,
-                    at_work.embedder,
-                    report,
-                    limits=limits,
-                    progress=progress,
-                    on_change=on_change,
-                    stop=stop,
-                ) as run:
-                    run.run(plan)
-            except Stopped:
-                report.stopped = True
-            else:
-                self._drop_loose_embeddings(at_work)
-            report.seconds = time.perf_counter() - started
-            writer.add_ingest({"paths": [str(path) for path in paths], **report.as_json()})
-            self._refresh_snapshot(at_work)
+                    absolute_paths,
+                    exclude=exclude,
+                    gitignore=gitignore,
+                    rehash=rehash,
+                    keep_missing=keep_missing,
+                    leave_out=self.path,
+                )
+                try:
+                    with Ingest(
+                        writer,
+                        store,
+                        at_work.embedder,
+                        report,
+                        limits=limits,
+                        progress=progress,
+                        on_change=on_change,
+                        stop=stop,
+                    ) as run:
+                        run.run(plan)
+                except Stopped:
+                    report.stopped = True
+                else:
+                    self._drop_loose_embeddings(at_work)
+                report.seconds = time.perf_counter() - started
+                writer.add_ingest({"paths": [str(path) for path in paths], **report.as_json()})
+                self._refresh_snapshot(at_work)
+        except Stopped:  # while it waited for another writer
+            report.stopped = True
         report.seconds = time.perf_counter() - started
         return report
 
@@ -486,38 +491,41 @@ class Index:
         """
         loaded = load_encoder(encoder) if isinstance(encoder, str) else encoder
         started, report = time.perf_counter(), ReembedReport()
-        with self._writing("reembed") as at_work:
-            old = self._manifest["encoder"]
-            manifest: dict[str, JsonValue] = {"encoder": encoder_record(loaded)}
-            if old["space"] == loaded.space:
-                # It may go by another name, or run in another form; and a change to another one is given up.
-                is_given_up = bool(at_work.store.manifest().get(PENDING))
-                with at_work.writer.transaction():
-                    at_work.writer.set_manifest({**manifest, PENDING: None})
-                    if is_given_up:
-                        at_work.writer.drop_loose_embeddings()
-            else:
-                chunking = chunking_for(loaded, instead_of=old, max_tokens=self._chunking().max_tokens)
-                embedder = Embedder(lambda: loaded, chunking, store=at_work.store, writer=at_work.writer)
-                manifest["chunking"] = chunking.record()
-                try:
-                    reembed(
-                        at_work.writer,
-                        at_work.store,
-                        embedder,
-                        report,
-                        manifest=manifest,
-                        progress=progress,
-                        stop=stop,
-                    )
-                except Stopped:
-                    report.stopped = True
-            with self._lock:
-                self._manifest_at = (-1, b"")  # read it again
-                self._heed_manifest(at_work.store)
-                if not report.stopped:
-                    self._encoder = loaded
-            self._refresh_snapshot(at_work)
+        try:
+            with self._writing("reembed", stop) as at_work:
+                old = self._manifest["encoder"]
+                manifest: dict[str, JsonValue] = {"encoder": encoder_record(loaded)}
+                if old["space"] == loaded.space:
+                    # It may go by another name, or run in another form; and a change to another one is given up.
+                    is_given_up = bool(at_work.store.manifest().get(PENDING))
+                    with at_work.writer.transaction():
+                        at_work.writer.set_manifest({**manifest, PENDING: None})
+                        if is_given_up:
+                            at_work.writer.drop_loose_embeddings()
+                else:
+                    chunking = chunking_for(loaded, instead_of=old, max_tokens=self._chunking().max_tokens)
+                    embedder = Embedder(lambda: loaded, chunking, store=at_work.store, writer=at_work.writer)
+                    manifest["chunking"] = chunking.record()
+                    try:
+                        reembed(
+                            at_work.writer,
+                            at_work.store,
+                            embedder,
+                            report,
+                            manifest=manifest,
+                            progress=progress,
+                            stop=stop,
+                        )
+                    except Stopped:
+                        report.stopped = True
+                with self._lock:
+                    self._manifest_at = (-1, b"")  # read it again
+                    self._heed_manifest(at_work.store)
+                    if not report.stopped:
+                        self._encoder = loaded
+                self._refresh_snapshot(at_work)
+        except Stopped:  # while it waited for another writer
+            report.stopped = True
         report.seconds = time.perf_counter() - started
         return report
 
@@ -633,9 +641,10 @@ class Index:
             folder.rmdir()
 
     @contextmanager
-    def _writing(self, doing: str) -> Iterator[_Session]:
+    def _writing(self, doing: str, stop: Callable[[], bool] | None = None) -> Iterator[_Session]:
         """Be the one writer, with the index's own ways of cutting and embedding as they are now."""
-        lock = write_lock(self.path, doing=doing, wait_s=self._waiting.seconds, on_wait=self._waiting.on_wait)
+        waiting = self._waiting
+        lock = write_lock(self.path, doing=doing, wait_s=waiting.seconds, on_wait=waiting.on_wait, stop=stop)
         with lock, _sqlite_errors_named(self.path):
             for left_behind in self.path.glob("*.partial"):  # by a process that was killed
                 left_behind.unlink(missing_ok=True)

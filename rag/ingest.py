@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from rag.embedder import TEXTS_PER_BATCH, Embedder, Stopped
+from rag.embedder import TEXTS_PER_BATCH, Embedder
 from rag.errors import LoadError
 from rag.loaders import Limits, Loaded
 from rag.loaders.base import MEGABYTE
 from rag.loaders.isolation import IsolatedLoader
 from rag.plan import Content, FileChange, Plan, Work, content_of, unreadable
-from rag.progress import Progress
+from rag.progress import Progress, Stopped
 from rag.store import FileRow, Store
 from rag.types import Chunk, Document, JsonValue
 from rag.writer import StoreWriter
@@ -214,7 +214,8 @@ class Ingest:
     def _set_aside(self, root: str, row: FileRow, reason: str, known: FileRow | None) -> None:
         self._report.set_aside.append((row.relpath, reason))
         if known is not None and known.reason == reason:
-            self._writer.touch_file(root, replace(row, reason=reason))
+            if (known.size, known.mtime_ns, known.sha256) != (row.size, row.mtime_ns, row.sha256):
+                self._writer.touch_file(root, replace(row, reason=reason))
         else:
             self._writer.put_file(root, replace(row, reason=reason), (), space="")
             self._on_change(FileChange("set aside", row.relpath, reason))

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rag.errors import IndexBusyError, UsageError
+from rag.progress import Stopped
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+_LOOK_S = 0.25  # between two looks at whether to give up
 
 # JSON, though not by its name: it is no document. Trusted only while the lock is held.
 HOLDER = "write.holder"  # says who writes
@@ -19,7 +26,12 @@ HOLDER = "write.holder"  # says who writes
 
 @contextmanager
 def write_lock(
-    folder: Path, *, doing: str, wait_s: float = 0, on_wait: Callable[[str], None] | None = None
+    folder: Path,
+    *,
+    doing: str,
+    wait_s: float = 0,
+    on_wait: Callable[[str], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Iterator[None]:
     """Hold the write lock of an index folder; the system lets go of it however the process ends.
 
@@ -28,9 +40,11 @@ def write_lock(
         doing: what for, as others are told: 'ingest'.
         wait_s: seconds to wait for another writer; `math.inf` for as long as it takes.
         on_wait: told once who is waited for.
+        stop: asked a few times a second whether to give up waiting.
 
     Raises:
         IndexBusyError: another writer holds it; the message says who, and since when.
+        Stopped: `stop` said so while it waited.
         UsageError: the folder cannot be written.
     """
     from filelock import FileLock, Timeout
@@ -44,7 +58,7 @@ def write_lock(
                 raise
             if on_wait is not None:
                 on_wait(_holder(folder))
-            lock.acquire(timeout=-1 if math.isinf(wait_s) else wait_s, poll_interval=0.1)
+            _wait(lock, wait_s, stop or (lambda: False))
     except Timeout as exc:
         raise IndexBusyError(
             f"{_holder(folder)} is writing to the index in {str(folder)!r}: "
@@ -61,6 +75,22 @@ def write_lock(
         with suppress(OSError):
             (folder / HOLDER).unlink()
         lock.release()
+
+
+def _wait(lock: FileLock, wait_s: float, stop: Callable[[], bool]) -> None:
+    """Take a lock that another process holds, or raise `Timeout`."""
+    from filelock import Timeout
+
+    until = time.monotonic() + wait_s
+    while True:
+        left = until - time.monotonic()
+        with suppress(Timeout):
+            lock.acquire(timeout=max(min(left, _LOOK_S), 0), poll_interval=0.05)
+            return
+        if stop():
+            raise Stopped
+        if left <= 0:
+            raise Timeout(str(lock.lock_file))
 
 
 def _tell(folder: Path, doing: str) -> None:

@@ -1,4 +1,4 @@
-"""Where a long run stands."""
+"""Where a long run stands, and how it is left."""
 
 from __future__ import annotations
 
@@ -13,3 +13,7 @@ class Progress:
     files_total: int
     chunks: int  # of the files read so far
     current: str  # the file at hand
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """Leaves a long run between two batches, because its caller asked for that."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rag.embedder import TEXTS_PER_BATCH, Embedder, Stopped
-from rag.progress import Progress
+from rag.embedder import TEXTS_PER_BATCH, Embedder
+from rag.progress import Progress, Stopped
 from rag.store import Store
 from rag.types import Chunk, Document, JsonValue
 from rag.writer import StoreWriter

@@ -56,13 +56,13 @@ class VectorCache:
         return vectors
 
     def save(self, store: Store, *, dim: int) -> bool:
-        """Write a snapshot of what the transaction sees, in place of all others; False where that cannot be done."""
+        """Write a snapshot of what the transaction sees, in place of older ones; False where that cannot be done."""
         vectors, (change, token) = self.current(store, dim=dim), self._at
         with suppress(OSError):
             kept = self._folder / f"vectors-{change}.faiss"
             vectors.save(kept, change=change, token=token)
-            for _, file in self.snapshots():
-                if file != kept:
+            for older, file in self.snapshots():
+                if older < change:  # a newer one is another process's; one of no use goes when something is written
                     file.unlink(missing_ok=True)
             return True
         return False

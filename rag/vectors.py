@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from rag.errors import UsageError
-from rag.files import write_whole
+from rag.files import written_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,12 +78,23 @@ class Vectors:
         return {int(i): float(s) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0}
 
     def save(self, file: Path, *, change: int, token: bytes) -> None:
-        """Write a snapshot of the state after a change: beside, synced, renamed. `read_index` of FAISS reads it too."""
+        """Write a snapshot of the state after a change: beside, synced, renamed. `read_index` of FAISS reads it too.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         import faiss
 
-        body = faiss.serialize_index(self._index).tobytes()
-        trailer = _TRAILER.pack(_MAGIC, change, token.ljust(8, b"\0"), len(body), hashlib.sha256(body).digest())
-        write_whole(file, body, trailer)
+        with written_whole(file) as partial:
+            try:
+                faiss.write_index(self._index, str(partial))  # in memory, it would be there three times
+            except RuntimeError as exc:
+                raise OSError(f"cannot write {str(partial)!r}: {exc}") from exc
+            with partial.open("rb+") as data:
+                length = data.seek(0, 2)
+                digest = _hash_of_first(data, length)
+                data.seek(0, 2)
+                data.write(_TRAILER.pack(_MAGIC, change, token.ljust(8, b"\0"), length, digest))
 
     @classmethod
     def read(cls, file: Path, *, dim: int, token: bytes) -> Vectors | None:

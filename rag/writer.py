@@ -182,8 +182,9 @@ class StoreWriter:
             self._insert_chunks(document_id, chunks, change=change, space=space)
 
     def touch_file(self, root: str, row: FileRow) -> None:
-        """Note a new size, time or reason of a file whose documents stay as they are."""
+        """Note a new size or time of a file whose documents stay as they are: a change, for filters see times."""
         with self.transaction():
+            self._new_change()
             self._upsert_file(self.root_id(root), row)
 
     def remove_files(self, ids: Sequence[int]) -> None:

@@ -74,7 +74,7 @@ def waiting(wait: bool) -> Waiting:
 
 
 class Interrupt:
-    """Ctrl-C ends a long run after the batch at hand, with its summary; a second one ends it at once.
+    """Ctrl-C, or SIGTERM, ends a long run after the batch at hand, with its summary; a second one ends it at once.
 
     So does the first, before the run has looked here: while it waits for another writer, for instance.
     """
@@ -85,19 +85,23 @@ class Interrupt:
         self._asked = False
 
     def __enter__(self) -> Interrupt:
-        self._before = signal.signal(signal.SIGINT, self._ask)
+        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        self._give_back()
 
     def __call__(self) -> bool:
         """Whether it was asked for."""
         self._looked = True
         return self._asked
 
+    def _give_back(self) -> None:
+        for which, handler in self._before.items():
+            signal.signal(which, handler)
+
     def _ask(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        self._give_back()
         if not self._looked:
             raise KeyboardInterrupt
         self._asked = True
