@@ -33,7 +33,7 @@ from rag.plan import FileChange, Preview, make_plan
 from rag.progress import Progress, Stopped
 from rag.reembed import PENDING, ReembedReport, reembed
 from rag.snapshots import VectorCache
-from rag.store import DocumentRow, Store
+from rag.store import DocumentRow, Store, file_id
 from rag.types import Document, JsonValue
 from rag.view import Passing, View
 from rag.writer import StoreWriter
@@ -141,7 +141,7 @@ class Index:
                 f"{str(folder)!r} holds other things ({other[0]!r}): name a new or empty folder for the index"
             )
         lock = write_lock(folder, doing="ingest", wait_s=waiting.seconds, on_wait=waiting.on_wait)
-        with lock, _sqlite_errors_named(folder), closing(StoreWriter(folder / "index.sqlite")) as writer:
+        with lock, _sqlite_errors_named(folder), closing(StoreWriter(folder / "index.sqlite", create=True)) as writer:
             with suppress(IndexDamagedError):
                 cls.open(folder).close()
                 if exist_ok:
@@ -643,14 +643,15 @@ class Index:
     @contextmanager
     def _writing(self, doing: str, stop: Callable[[], bool] | None = None) -> Iterator[_Session]:
         """Be the one writer, with the index's own ways of cutting and embedding as they are now."""
-        waiting = self._waiting
+        with self._reading_rows():
+            waiting = self._waiting  # for an index that is there: a lock would make its folder again
         lock = write_lock(self.path, doing=doing, wait_s=waiting.seconds, on_wait=waiting.on_wait, stop=stop)
         with lock, _sqlite_errors_named(self.path):
             for left_behind in self.path.glob("*.partial"):  # by a process that was killed
                 left_behind.unlink(missing_ok=True)
             file = self.path / "index.sqlite"
             with closing(StoreWriter(file)) as writer, closing(Store(file)) as store:
-                with self._lock:
+                with self._reading_rows():
                     self._heed_manifest(store)
                 embedder = Embedder(lambda: self.encoder, self._chunking(), store=store, writer=writer)
                 yield _Session(writer, store, embedder)
@@ -677,7 +678,28 @@ class Index:
     @contextmanager
     def _reading_rows(self) -> Iterator[Store]:
         with self._lock, _sqlite_errors_named(self.path):
+            self._follow_file()
             yield self._store
+
+    def _follow_file(self) -> None:
+        """Open the index again where it was deleted and made anew since; the one that was opened is not there any more.
+
+        Raises:
+            IndexNotFoundError: it was deleted.
+        """
+        file = self.path / "index.sqlite"
+        if (now := file_id(file)) == self._store.file_id or self._store.in_transaction:
+            return
+        if now is None:
+            raise IndexNotFoundError(f"the index in {str(self.path)!r} was deleted: make it again with rag ingest PATH")
+        store, encoder = Store(file), self._encoder
+        self._store.close()
+        self._store = store
+        self._manifest, self._manifest_at, self._encoder, self._passing = {}, (-1, b""), None, {}
+        self._vectors.forget()
+        self._heed_manifest(store)
+        if encoder is not None and encoder.space == self._manifest["encoder"]["space"]:
+            self._encoder = encoder
 
 
 def _put_documents(at_work: _Session, documents: list[Document]) -> None:

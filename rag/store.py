@@ -70,6 +70,7 @@ class Store:
             IndexMismatchError: a newer version of the format made it.
         """
         self.path = path
+        self.file_id = file_id(path)  # of the file that was opened
         self._db = _connect(path)
         try:
             version = int(self._db.execute("pragma user_version").fetchone()[0])
@@ -95,6 +96,10 @@ class Store:
     def close(self) -> None:
         self._db.close()
 
+    @property
+    def in_transaction(self) -> bool:
+        return self._db.in_transaction
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """One consistent state for all reads inside, whatever a writer commits meanwhile; one in another is part of it.
@@ -102,7 +107,7 @@ class Store:
         Raises:
             IndexDamagedError: what is read is not what SQLite had written.
         """
-        if self._db.in_transaction:
+        if self.in_transaction:
             yield
             return
         self._db.execute("begin")
@@ -313,6 +318,15 @@ class Store:
             rows = self._db.execute(f"select key, id from embeddings where key in ({marks(part)})", part)
             found.update({bytes(row[0]): row[1] for row in rows})
         return found
+
+
+def file_id(path: Path) -> tuple[int, int] | None:
+    """What tells one file from another of the same name; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _file_row(row: Sequence[Any]) -> FileRow:

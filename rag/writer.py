@@ -38,15 +38,25 @@ _CHUNK_COLUMNS = "start, end, page, section, context, text, text_key, breaks"
 class StoreWriter:
     """Writes one `index.sqlite`; the owner holds the index's write lock. Readers go on beside it (WAL)."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file and bring its schema up to date.
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        """Open the file, and bring its schema up to date.
+
+        Args:
+            path: of the file.
+            create: make it where it is not there.
 
         Raises:
             IndexDamagedError: it is no index that can be used, or cannot be opened.
             IndexMismatchError: another program, or a newer version of the format, made it.
         """
         try:
-            db = sqlite3.connect(path, timeout=_PATIENCE_S, check_same_thread=False, isolation_level=None)
+            db = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+                uri=True,
+                timeout=_PATIENCE_S,
+                check_same_thread=False,
+                isolation_level=None,
+            )
         except sqlite3.OperationalError as exc:
             raise IndexDamagedError(f"cannot open {str(path)!r} ({exc}): check that it can be written") from exc
         self._db = db

@@ -686,7 +686,7 @@ def test_a_newer_format_is_refused_and_left_as_it_is(built: Path, encoder: Hashi
 
 
 def half_written(file: Path) -> None:
-    StoreWriter(file).close()
+    StoreWriter(file, create=True).close()
 
 
 @pytest.mark.parametrize("write", [half_written, Path.touch], ids=["killed before the manifest", "empty file"])
@@ -875,3 +875,39 @@ def test_one_reading_inside_another_is_of_the_same_state(index: Index, docs: Pat
         assert [row.source for row in index.documents()] == ["apples.txt", "bees.txt", "sub/cows.txt"]
     index.remove("bees.txt")
     assert [row.source for row in index.documents()] == ["apples.txt", "sub/cows.txt"]
+
+
+def test_an_open_index_follows_one_that_was_deleted_and_made_again(
+    index: Index, docs: Path, encoder: HashingEncoder
+) -> None:
+    index.ingest(docs)
+    assert best(index, "honey") == "bees.txt"
+    Index.delete(index.path)
+    with pytest.raises(IndexNotFoundError, match="was deleted: make it again with rag ingest PATH"):
+        found(index, "honey")
+    with pytest.raises(IndexNotFoundError, match="was deleted"):
+        index.ingest(docs)
+    assert not index.path.exists()
+    (docs / "bees.txt").write_text("Wasps build nests of honey paper.")
+    with Index.create(index.path, encoder=encoder) as other:
+        other.ingest(docs)
+    assert "Wasps" in found(index, "honey")[0][2]
+    assert index.ingest(docs).unchanged == 3
+
+
+def test_a_kept_reader_sees_a_new_time_through_its_filter(built: Path, docs: Path, encoder: HashingEncoder) -> None:
+    where = ["modified>=2030"]
+    with Index.open(built, encoder=encoder) as reader, Index.open(built, encoder=encoder) as writer:
+        assert Retriever(reader).search("honey", where=where) == []
+        os.utime(docs / "bees.txt", ns=(2 * 10**18, 2 * 10**18))
+        writer.ingest(docs)
+        assert [hit.chunk.doc_id for hit in Retriever(reader).search("honey", where=where)] == ["bees.txt"]
+
+
+def test_what_was_added_after_a_change_is_found_by_the_index_on_changes(built: Path) -> None:
+    plan = sql(
+        built,
+        "explain query plan select c.id, e.vector from chunks c join embeddings e on e.id = c.embedding_id"
+        " where c.id in (select id from chunks where change_id > 3) order by c.id",
+    )
+    assert not [row for row in plan if row[3] in ("SCAN c", "SCAN chunks")]

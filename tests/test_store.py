@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def writer(file: Path) -> Iterator[StoreWriter]:
-    made = StoreWriter(file)
+    made = StoreWriter(file, create=True)
     yield made
     made.close()
 
