@@ -184,8 +184,8 @@ def prepare(rng: random.Random, tell: Teller, *, isolated: bool = False) -> None
         pages = rng.randint(1, 20)
         opened = StoreWriter.__init__
 
-        def open_and_set(writer: StoreWriter, path: Path) -> None:
-            opened(writer, path)
+        def open_and_set(writer: StoreWriter, path: Path, **how: bool) -> None:
+            opened(writer, path, **how)
             writer._db.execute(f"pragma wal_autocheckpoint = {pages}")
 
         patch.object(StoreWriter, "__init__", open_and_set).start()

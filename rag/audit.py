@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -152,7 +151,7 @@ class Audit:
             ' join documents d on d.id = c.document_id where c.text = substr(d.text, c.start + 1, c."end" - c.start)'
         )
         for context, text, id_, key in rows:
-            true_key = embedding_key(space, f"{context}\n{text}" if context else f"{text}")
+            true_key = embedding_key(space, _encoded(context, f"{text}"))
             if key != true_key:
                 known = self._db.execute("select id from embeddings where key = ?", [true_key]).fetchone()
                 mistaken |= {id_, *(known or ())}
@@ -163,7 +162,31 @@ class Audit:
         found = (self._db.execute("select embedding_id from chunks where id = ?", [i]).fetchone() for i in chunks)
         return [row[0] for row in found if row]
 
+    def files_to_read(self) -> list[str]:
+        """The files that were disowned, and that no ingest has read since."""
+        rows = self._db.execute("select relpath from files where sha256 = zeroblob(32) order by relpath")
+        return [str(relpath) for (relpath,) in rows]
+
+    def without_file(self, sources: Iterable[str]) -> list[str]:
+        """Those of these documents that a script added."""
+        is_so = "select 1 from documents where source = ? and file_id is null"
+        return [source for source in sources if self._db.execute(is_so, [source]).fetchone()]
+
     # Mending
+
+    def restore_texts(self, space: str) -> None:
+        """Put passages back into the texts of their documents, where the passage has its keys and the text has not."""
+        for (document_id,) in self._db.execute("select id from documents").fetchall():
+            row = self._db.execute(
+                "select source, cast(text as blob), cast(title as blob), cast(sections as blob), cast(pages as blob),"
+                " cast(metadata as blob) from documents where id = ?",
+                [document_id],
+            ).fetchone()
+            with suppress(ValueError, TypeError, AttributeError):  # told of later, as what cannot be read
+                document = replace(_document(row[0], b"", *row[2:]), text=row[1].decode(errors="surrogateescape"))
+                text = _with_passages(document, self._passages(document_id), space).encode()
+                if text != row[1]:
+                    self._db.execute("update documents set text = ? where id = ?", [text.decode(), document_id])
 
     def rebuild_trees(self) -> None:
         """The trees that SQLite can make anew from the rows."""
@@ -225,34 +248,91 @@ class Audit:
         return [words.format(n) for n, words in counted if n]
 
     def _fault(self, document_id: int, document: Document, space: str) -> Fault | None:
-        chunks = self._db.execute(
+        passages = self._passages(document_id)
+        faults = [fault for fault in _passage_faults(document, passages, space) if fault]
+        words = _outline_fault(document, [(passage.start, passage.end, passage.section) for passage in passages])
+        faults += [(words, True)] if words else []
+        return Fault(document.doc_id, faults[0][0], any(doubts for _, doubts in faults)) if faults else None
+
+    def _passages(self, document_id: int) -> list[_Passage]:
+        rows = self._db.execute(
             'select c.start, c."end", c.section, c.text, c.text_key, c.page, c.breaks, c.context, e.key'
             " from chunks c left join embeddings e on e.id = c.embedding_id"
             " where c.document_id = ? order by c.start, c.id",
             [document_id],
-        ).fetchall()
-        sure, doubted = partial(Fault, document.doc_id), partial(Fault, document.doc_id, doubts_text=True)
-        upto = 0
-        for start, end, _, text, key, page, breaks, context, embedding in chunks:
-            where = f"the passage at {start}"
-            if not 0 <= start < end <= len(document.text):
-                return doubted(f"{where} is not inside its text")
-            if start < upto:
-                return doubted(f"{where} stands where another one is")
-            if document.text[start:end] != text:
-                return doubted(f"{where} is not the document's text there")
-            if text_key(text) != key:
-                return sure(f"{where} has the key of another text")
-            inside = [offset for offset in document.pages if start < offset < end]
-            if (page, json.loads(breaks)) != (document.page_at(start), inside):
-                return doubted(f"{where} names another page than its document")
-            if embedding is None:
-                return sure(f"{where} has no embedding")
-            if embedding != embedding_key(space, f"{context}\n{text}" if context else text):
-                return sure(f"{where} has the embedding of another text")
-            upto = end
-        words = _outline_fault(document, [chunk[:3] for chunk in chunks])
-        return doubted(words) if words else None
+        )
+        return [_Passage(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """A chunk as its row says."""
+
+    start: int
+    end: int
+    section: str | None
+    text: str
+    key: int
+    page: int | None
+    breaks: str
+    context: str
+    embedding: bytes | None  # the key of its embedding, where there is one
+
+    def has_keys_of(self, text: str, space: str) -> bool:
+        """Whether both of its keys, made when it was cut, are those of this text."""
+        return text_key(text) == self.key and embedding_key(space, _encoded(self.context, text)) == self.embedding
+
+
+def _encoded(context: str, text: str) -> str:
+    return f"{context}\n{text}" if context else text
+
+
+def _passage_faults(document: Document, passages: Iterable[_Passage], space: str) -> Iterator[tuple[str, bool] | None]:
+    """For each passage its first fault, if any, and whether that leaves the document's text in doubt."""
+    upto = 0
+    for passage in passages:
+        yield _passage_fault(document, passage, space, upto=upto)
+        upto = max(upto, passage.end)
+
+
+def _passage_fault(document: Document, passage: _Passage, space: str, *, upto: int) -> tuple[str, bool] | None:
+    start, end, where = passage.start, passage.end, f"the passage at {passage.start}"
+    if not 0 <= start < end <= len(document.text):
+        return f"{where} is not inside its text", True
+    if start < upto:
+        return f"{where} stands where another one is", True
+    text = document.text[start:end]
+    if text != passage.text:
+        return f"{where} is not the document's text there", not passage.has_keys_of(text, space)
+    if text_key(text) != passage.key:
+        return f"{where} has the key of another text", False
+    inside = [offset for offset in document.pages if start < offset < end]
+    if (passage.page, json.loads(passage.breaks)) != (document.page_at(start), inside):
+        return f"{where} names another page than its document", True
+    if passage.embedding is None:
+        return f"{where} has no embedding", False
+    if passage.embedding != embedding_key(space, _encoded(passage.context, text)):
+        return f"{where} has the embedding of another text", False
+    return None
+
+
+def _with_passages(document: Document, passages: Sequence[_Passage], space: str) -> str:
+    """Its text, with every passage in its place whose keys vouch for it.
+
+    Where the passages, one after the other, do not make up the whole of it, places or lengths have changed: then the
+    text is left as it is.
+    """
+    text, upto = document.text, 0
+    for passage in passages:
+        start, end = passage.start, passage.end
+        if not upto <= start < end <= len(text):
+            return document.text
+        if len(passage.text) == end - start and passage.has_keys_of(passage.text, space):
+            text = text[:start] + passage.text + text[end:]
+        upto = end
+    whole = replace(document, text=text)
+    spans = [(passage.start, passage.end, document.section_at(passage.start)) for passage in passages]
+    return document.text if _outline_fault(whole, spans) else text
 
 
 def _outline_fault(document: Document, passages: list[tuple[int, int, str | None]]) -> str | None:

@@ -16,7 +16,7 @@ from rag.store import Store
 from rag.types import JsonValue
 from rag.writer import StoreWriter
 
-_SHOWN = 5  # faults of one kind that are told one by one
+_SHOWN = 5  # faults of one kind, or names, that are told one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Check:
     promise: str
     faults: tuple[str, ...]
     mended: bool = False  # in this run
+    notes: tuple[str, ...] = ()  # what is no fault, and yet to be done
 
     @property
     def holds(self) -> bool:
@@ -49,7 +50,14 @@ class Diagnosis:
         return {
             "holds": self.holds,
             "checks": [
-                {"name": c.name, "promise": c.promise, "holds": c.holds, "mended": c.mended, "faults": list(c.faults)}
+                {
+                    "name": c.name,
+                    "promise": c.promise,
+                    "holds": c.holds,
+                    "mended": c.mended,
+                    "faults": list(c.faults),
+                    "notes": list(c.notes),
+                }
                 for c in self.checks
             ],
         }
@@ -95,10 +103,13 @@ class Doctor:
                 _check("words", "the word index holds exactly what the passages hold", audit.words),
                 _check("files", "every file that was read is known by its hash", audit.files),
                 _check("log", "the log of changes leads from any state to now", audit.log),
-                _check(
-                    "documents",
-                    "every passage is its document's text at its place, with the embedding of that text",
-                    lambda: _some([f"{fault.source}: {fault.words}" for fault in audit.documents(space)]),
+                replace(
+                    _check(
+                        "documents",
+                        "every passage is its document's text at its place, with the embedding of that text",
+                        lambda: _some([f"{fault.source}: {fault.words}" for fault in audit.documents(space)]),
+                    ),
+                    notes=_to_read(audit),
                 ),
                 _check(
                     "embeddings",
@@ -122,8 +133,9 @@ class Doctor:
         if "file" in faulty:
             audit.rebuild_trees()
         failure = ""
+        notes: tuple[str, ...] = ()
         try:
-            self._mend_rows(audit)
+            notes = self._mend_rows(audit)
         except sqlite3.DatabaseError as exc:  # rows that cannot be read or written
             failure = f" ({exc})"
         self._vectors.forget()
@@ -133,23 +145,26 @@ class Doctor:
             self._vectors.save(self._store, dim=self._dim)
         checks = []
         for check in self.examine().checks:
-            if not check.holds and (failure or check.name == "file"):
+            if not check.holds and (failure or check.name != "documents"):  # what a document needs, its fault says
                 advice = f"this cannot be mended{failure}: delete the index and ingest again"
                 checks.append(replace(check, faults=(*check.faults, advice)))
             else:
                 checks.append(replace(check, mended=check.holds and check.name in faulty))
-        return Diagnosis(tuple(checks))
+        return Diagnosis(tuple(replace(c, notes=(*c.notes, *notes)) if c.name == "documents" else c for c in checks))
 
-    def _mend_rows(self, audit: Audit) -> None:
+    def _mend_rows(self, audit: Audit) -> tuple[str, ...]:
+        """Notes on the documents that no file can tell the text of."""
         space, doubted = str(self._space()), self._other_than_in_snapshot()
         with self._writer.transaction():
             audit.rebuild_words()  # first: rows are taken out of it one by one
             audit.drop_orphans()
             audit.rebuild_loose()
+            audit.restore_texts(space)  # before a key is taken from an embedding: it may be the one that vouches
             wrong = [*self._wrong(audit), *audit.mistaken_embeddings(space), *audit.embeddings_of(doubted)]
             audit.disown_embeddings(wrong)
             faults = list(audit.documents(space))
             audit.disown_files(fault.source for fault in faults if fault.doubts_text)
+            unsure = audit.without_file(fault.source for fault in faults if fault.doubts_text and fault.can_cut)
         for fault in faults:
             if fault.can_cut:
                 self._cut_again(fault.source, space)
@@ -157,6 +172,8 @@ class Doctor:
             audit.drop_unused_embeddings(wrong)
             audit.rebuild_loose()
             audit.rebuild_log()
+        names = ", ".join(_some(unsure))
+        return (f"the text may not be what was added, and no file can tell: add again {names}",) if unsure else ()
 
     def _cut_again(self, source: str, space: str) -> None:
         """The passages of a document anew, from its stored text."""
@@ -201,3 +218,12 @@ def _check(name: str, promise: str, faults: Callable[[], Iterable[str]]) -> Chec
 def _some(faults: list[str]) -> list[str]:
     more = len(faults) - _SHOWN
     return [*faults[:_SHOWN], f"and {more} more"] if more > 0 else faults
+
+
+def _to_read(audit: Audit) -> tuple[str, ...]:
+    try:
+        names = audit.files_to_read()
+    except sqlite3.DatabaseError:  # another check says so
+        return ()
+    which = "1 file" if len(names) == 1 else f"{len(names)} files"
+    return (f"{which} will be read again by the next rag ingest: {', '.join(_some(names))}",) if names else ()

@@ -42,12 +42,17 @@ class _Folder(NamedTuple):
 
 
 class _Rules(NamedTuple):
-    relpath: str  # of the folder whose rules they are
+    relpath: str  # of the folder whose rules they are; '' also for one above the root
     spec: GitIgnoreSpec
+    lead: str = ""  # from a folder above the root down to the root, ending in '/'
 
 
 def find_files(
-    path: str | os.PathLike[str], *, exclude: Sequence[str] = (), gitignore: bool = False
+    path: str | os.PathLike[str],
+    *,
+    exclude: Sequence[str] = (),
+    gitignore: bool = False,
+    below: str | os.PathLike[str] | None = None,
 ) -> Iterator[FoundFile | Unreadable]:
     """The files below a folder, sorted by name within each, or the one file that `path` is.
 
@@ -58,6 +63,8 @@ def find_files(
         path: a folder or a file; if it is not there, that is what is found.
         exclude: patterns in gitignore syntax, relative to `path`; they go before all ignore files.
         gitignore: heed `.gitignore` files as well.
+        below: the ingested folder that `path` lies in, whose ignore files and those between count as well: if they
+            leave out `path` itself, nothing is found. It counts for a folder that lies below it by its name.
 
     Raises:
         UsageError: if a pattern of `exclude` has no meaning.
@@ -67,10 +74,12 @@ def find_files(
         excluded = _Rules("", _spec(exclude)) if exclude else None
     except ValueError as exc:
         raise UsageError(f"exclude takes patterns as in a .gitignore file, not {list(exclude)!r}: {exc}") from exc
-    return _found(os.fspath(path), excluded, ignore_names)
+    return _found(os.fspath(path), os.fspath(below) if below is not None else None, excluded, ignore_names)
 
 
-def _found(root: str, excluded: _Rules | None, ignore_names: Sequence[str]) -> Iterator[FoundFile | Unreadable]:
+def _found(
+    root: str, below: str | None, excluded: _Rules | None, ignore_names: Sequence[str]
+) -> Iterator[FoundFile | Unreadable]:
     name = shown(os.path.basename(os.path.abspath(root)))
     try:
         status = os.stat(root)
@@ -84,9 +93,7 @@ def _found(root: str, excluded: _Rules | None, ignore_names: Sequence[str]) -> I
             yield Unreadable(Path(root), name, "is neither a file nor a folder")
         return
     walk = _Walk(excluded, ignore_names)
-    identity = (status.st_dev, status.st_ino)
-    walk.pending.append(_Folder(root, "", (), frozenset([identity])))
-    walk.seen.add(identity)
+    yield from walk.start(root, below)
     yield from walk.files()
 
 
@@ -94,18 +101,38 @@ class _Walk:
     """One walk below a root. Folders behind links come last, so that a file is found under its own name first."""
 
     def __init__(self, excluded: _Rules | None, ignore_names: Sequence[str]) -> None:
-        self.pending: list[_Folder] = []
-        self.linked: list[_Folder] = []
-        self.seen: set[tuple[int, int]] = set()
+        self._pending: list[_Folder] = []
+        self._linked: list[_Folder] = []
+        self._seen: set[tuple[int, int]] = set()
         self._excluded = excluded
         self._ignore_names = ignore_names
 
+    def start(self, root: str, below: str | None) -> Iterator[Unreadable]:
+        """Put the root in line, unless the ignore files of the folders above it, from `below` on, leave it out."""
+        folder = _Folder(below or root, "", (), frozenset())
+        for name in _names_between(below, root) if below is not None else ():
+            try:
+                status = os.stat(folder.path)
+                present = [n for n in self._ignore_names if os.path.lexists(os.path.join(folder.path, n))]
+                rules = folder.rules + tuple(_read_rules(folder, present))
+            except (OSError, ValueError) as exc:
+                yield _ignore_file_unreadable(folder.path, shown(os.path.relpath(folder.path, root)), exc)
+                return
+            relpath = folder.relpath + shown(name) + "/"
+            if _is_ignored(relpath, rules):
+                return
+            above = folder.above | {(status.st_dev, status.st_ino)}
+            folder = _Folder(os.path.join(folder.path, name), relpath, rules, above)
+        lead = folder.relpath
+        from_root = tuple(_Rules("", spec, lead.removeprefix(relpath)) for relpath, spec, _ in folder.rules)
+        yield from self._enter(_Folder(root, "", from_root, folder.above), via_link=False)
+
     def files(self) -> Iterator[FoundFile | Unreadable]:
-        while self.pending or self.linked:
-            if self.pending:
-                yield from self._read(self.pending.pop())
+        while self._pending or self._linked:
+            if self._pending:
+                yield from self._read(self._pending.pop())
                 continue
-            folder = self.linked.pop(0)
+            folder = self._linked.pop(0)
             yield from self._enter(folder, via_link=True)
 
     def _enter(self, folder: _Folder, *, via_link: bool) -> Iterator[Unreadable]:
@@ -120,9 +147,9 @@ class _Walk:
             yield Unreadable(
                 Path(folder.path), folder.relpath.rstrip("/"), "is a link that loops: it leads to a folder above"
             )
-        elif identity not in self.seen:
-            self.seen.add(identity)
-            self.pending.append(folder._replace(above=folder.above | {identity}))
+        elif identity not in self._seen:
+            self._seen.add(identity)
+            self._pending.append(folder._replace(above=folder.above | {identity}))
 
     def _read(self, folder: _Folder) -> Iterator[FoundFile | Unreadable]:
         """The files of one folder; its folders are put in line so that the first is read next."""
@@ -136,9 +163,9 @@ class _Walk:
         try:
             rules = folder.rules + tuple(_read_rules(folder, [n for n in self._ignore_names if n in names]))
         except (OSError, ValueError) as exc:
-            reason = f"is left out, as its ignore file cannot be read: {exc}"
-            yield Unreadable(Path(folder.path), folder.relpath.rstrip("/") or ".", reason)
+            yield _ignore_file_unreadable(folder.path, folder.relpath.rstrip("/") or ".", exc)
             return
+        deciding = (*rules, self._excluded) if self._excluded else rules
         folders = []
         for entry in listed:
             if entry.name.startswith("."):
@@ -147,7 +174,7 @@ class _Walk:
             relpath = folder.relpath + name
             try:
                 is_folder = entry.is_dir()
-                if self._is_ignored(relpath + "/" * is_folder, rules):
+                if _is_ignored(relpath + "/" * is_folder, deciding):
                     continue
                 if name != entry.name and name in names:
                     yield Unreadable(
@@ -156,7 +183,7 @@ class _Walk:
                 elif is_folder:
                     child = _Folder(entry.path, relpath + "/", rules, folder.above)
                     if entry.is_symlink():
-                        self.linked.append(child)
+                        self._linked.append(child)
                     else:
                         folders.append(child)
                 else:
@@ -168,20 +195,30 @@ class _Walk:
         for child in reversed(folders):
             yield from self._enter(child, via_link=False)
 
-    def _is_ignored(self, relpath: str, rules: tuple[_Rules, ...]) -> bool:
-        """What the innermost rules that know the path say of it, the caller's own before all."""
-        own = (self._excluded,) if self._excluded else ()
-        for above, spec in (*own, *reversed(rules)):
-            include = spec.check_file(relpath.removeprefix(above)).include
-            if include is not None:
-                return bool(include)
-        return False
+
+def _names_between(folder: str, path: str) -> list[str]:
+    """The names that lead from a folder down to a path below it; none for any other path."""
+    folder, path = os.path.abspath(folder), os.path.abspath(path)
+    return os.path.relpath(path, folder).split(os.sep) if path != folder and is_below(path, folder) else []
+
+
+def _is_ignored(relpath: str, rules: tuple[_Rules, ...]) -> bool:
+    """What the last rules that know the path say of it."""
+    for above, spec, lead in reversed(rules):
+        include = spec.check_file(lead + relpath.removeprefix(above)).include
+        if include is not None:
+            return bool(include)
+    return False
 
 
 def _read_rules(folder: _Folder, names: Iterable[str]) -> Iterator[_Rules]:
     for name in names:
         with open(os.path.join(folder.path, name), encoding="utf-8-sig", errors="replace") as file:
             yield _Rules(folder.relpath, _spec(file.read().splitlines()))
+
+
+def _ignore_file_unreadable(folder: str, relpath: str, exc: Exception) -> Unreadable:
+    return Unreadable(Path(folder), relpath, f"is left out, as its ignore file cannot be read: {exc}")
 
 
 def _spec(patterns: Iterable[str]) -> GitIgnoreSpec:

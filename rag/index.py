@@ -334,7 +334,7 @@ class Index:
             manifest: dict[str, Any] = store.manifest()  # anew: beginning a change of encoder commits no change
             counts, last = store.counts(), store.last_ingest()
             # A link that leads nowhere or a closed folder has no row of its own: the last ingest tells of it.
-            told = {(entry["path"], entry["reason"]) for entry in (last or {}).get("set_aside", [])}
+            told = {(entry["path"], entry["reason"]) for entry in (last or {}).get("unreadable", [])}
             sizes = sizes_below(self.path)
             return IndexStatus(
                 path=self.path,
@@ -420,7 +420,13 @@ class Index:
                 else:
                     self._drop_loose_embeddings(at_work)
                 report.seconds = time.perf_counter() - started
-                writer.add_ingest({"paths": [str(path) for path in paths], **report.as_json()})
+                writer.add_ingest(
+                    {
+                        "paths": [str(path) for path in paths],
+                        **report.as_json(),
+                        "unreadable": [{"path": path, "reason": reason} for path, reason in plan.unreadable],
+                    }
+                )
                 self._refresh_snapshot(at_work)
         except Stopped:  # while it waited for another writer
             report.stopped = True

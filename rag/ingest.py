@@ -14,7 +14,7 @@ from rag.errors import LoadError
 from rag.loaders import Limits, Loaded
 from rag.loaders.base import MEGABYTE
 from rag.loaders.isolation import IsolatedLoader
-from rag.plan import Content, FileChange, Plan, Work, content_of, unreadable
+from rag.plan import Content, FileChange, Plan, Work, after_name, content_of, unreadable
 from rag.progress import Progress, Stopped
 from rag.store import FileRow, Store
 from rag.types import Chunk, Document, JsonValue
@@ -128,6 +128,7 @@ class Ingest:
         self._report.skipped.update(plan.skipped)
         self._report.set_aside.extend(plan.unreadable)
         self._keep_missing = plan.keep_missing
+        self._writer.set_folders(plan.folders)
         self._total = plan.n_files
         for work in plan.keep:
             assert work.known
@@ -142,16 +143,20 @@ class Ingest:
             self._done += 1
             self._tell(work.relpath)
         self._flush()
+        self._writer.drop_empty_roots()
 
     def _move(self, work: Work, content: Content) -> bool:
         """Follow a file to its new name; False where a document of another file has a source that it would get."""
         assert work.known
         sources, old = self._store.sources_of(work.known.id), work.known.relpath
+        own = next((self._store.owner(source) for source in sources), None)
         row = replace(work.known, relpath=work.relpath, size=content.size, mtime_ns=work.found.mtime_ns)
         try:
-            new = self._source(work.root, work.relpath)
+            new = self._source(work.root, work.relpath, own)
             self._sources.discard(new)  # it is committed at once, or free for the file when it is read
-            self._writer.move_file(work.known.id, work.root, row, {s: new + s[len(old) :] for s in sources})
+            self._writer.move_file(
+                work.known.id, work.root, row, {s: new + (after_name(s, old) or "") for s in sources}
+            )
         except LoadError:
             return False
         self._report.moved += 1
@@ -220,12 +225,15 @@ class Ingest:
             self._writer.put_file(root, replace(row, reason=reason), (), space="")
             self._on_change(FileChange("set aside", row.relpath, reason))
 
-    def _source(self, root: str, relpath: str) -> str:
-        """The relative path; where another folder's file has that source already, with its folder's name before it."""
+    def _source(self, root: str, relpath: str, own: tuple[str, str] | None = None) -> str:
+        """The relative path; where another folder's file has that source already, with its folder's name before it.
+
+        A file that is moved has its old source, which is `own`, to give.
+        """
         folder = os.path.basename(root) or "root"
         for n in range(1, 1000):
             source = relpath if n == 1 else f"{folder}{'' if n == 2 else f'-{n - 1}'}/{relpath}"
-            if source not in self._sources and self._store.owner(source) in (None, (root, relpath)):
+            if source not in self._sources and self._store.owner(source) in (None, (root, relpath), own):
                 self._sources.add(source)
                 return source
         raise LoadError(f"has the same relative path as files of {n} other folders")

@@ -87,9 +87,10 @@ def m001_initial(db: Database) -> None:
 
 
 @migrations()
-def m002_loose_embeddings_and_filters(db: Database) -> None:
+def m002_loose_embeddings_filters_and_roots(db: Database) -> None:
     """Know which embeddings no chunk uses without looking at all of them, and filter without passing long texts."""
     db.executescript("""
+    alter table roots add column of_folder integer not null default 1;  -- 0: only files in it were named
     create index documents_filtered on documents (source, file_id, title, metadata);
     create table loose_embeddings (id integer primary key);  -- exactly those that no chunk uses
     insert into loose_embeddings

@@ -82,6 +82,7 @@ class Plan:
     gone: list[FileRow] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # (path, reason)
     skipped: Counter[str] = field(default_factory=Counter)  # by suffix: types that are not read
+    folders: list[str] = field(default_factory=list)  # the ingested folders, these included
     keep_missing: bool = False
 
     @property
@@ -134,18 +135,33 @@ def make_plan(
         leave_out: a folder that is not looked into: that of the index, whose files are no documents.
     """
     plan = Plan(keep_missing=keep_missing)
-    own = absolute(leave_out) if leave_out else None
-    roots = _Roots(store.roots() if store else ())
-    known = {root: store.files(root) for root in roots.paths} if store else {}
+    own = os.path.realpath(leave_out) if leave_out else None
+    roots = _Roots(store.roots(), store.roots_of_files()) if store else _Roots()
+    known = {root: store.files(root) for root in roots.all} if store else {}
     work: dict[tuple[str, str], Work] = {}
-    closed: list[str] = []  # folders that cannot be looked into
-    folders = [absolute(path) for path in paths if os.path.isdir(path)]
+    parent, is_own = None, False  # the folder at hand, and whether it is the index's
+    looked: list[str] = []  # at or below these, what is not found has gone
+    closed: list[str] = []  # but here one cannot look
+    for path in paths:
+        if os.path.isdir(path):
+            roots.add_folder(absolute(path))
     for path in paths:
         named = not os.path.isdir(path)
-        root = roots.add(absolute(path.parent if named else path))
-        for found in find_files(path, exclude=exclude, gitignore=gitignore):
+        place = absolute(path)
+        if not os.path.lexists(path) and place in roots.all:
+            reason = "is not there: its documents stay until it is back, or rag remove forgets them"
+            plan.unreadable.append((os.path.basename(place), reason))
+            continue
+        looked.append(place)
+        if not os.path.lexists(path) and os.path.isdir(path.parent) and _any_at(known, place):
+            continue  # it was there: gone, as below a folder
+        root = roots.of_file(absolute(path.parent)) if named else roots.add_folder(place)
+        for found in find_files(path, exclude=exclude, gitignore=gitignore, below=None if named else root):
             place = absolute(found.path)
-            if own and is_below(place, own):
+            if own and found.path.parent != parent:
+                parent = found.path.parent
+                is_own = is_below(os.path.realpath(parent), own)
+            if is_own:
                 continue
             if not isinstance(found, FoundFile):
                 closed.append(place)
@@ -157,13 +173,16 @@ def make_plan(
                 plan.skipped[found.path.suffix.lower() or "no suffix"] += 1
                 continue
             work[at] = Work(*at, found, row)
+    plan.folders = sorted(roots.folders)
+    places = {absolute(one.found.path) for one in work.values()}
     gone: list[FileRow] = []
-    for root, rows in known.items() if not keep_missing else ():
+    for root, rows in known.items():
         for relpath, row in rows.items():
             place = os.path.join(root, relpath)
-            if (root, relpath) in work or not any(is_below(place, folder) for folder in folders):
+            if (root, relpath) in work or not any(is_below(place, path) for path in looked):
                 continue
-            if not any(is_below(place, folder) for folder in closed):
+            is_kept = keep_missing and place not in places  # else it is there, and now belongs to a folder above
+            if not is_kept and not any(is_below(place, path) for path in closed):
                 gone.append(row)
     moves = _moves(store, work.values(), gone) if store else {}
     for at, one in work.items():
@@ -202,8 +221,20 @@ def _moves(
 
 
 def can_follow(store: Store, row: FileRow) -> bool:
-    """Whether the sources of a file's documents are its name; with a folder's name in front, they tell too little."""
-    return all(s == row.relpath or s.startswith(f"{row.relpath}#") for s in store.sources_of(row.id))
+    """Whether the sources of a file's documents can be told from its name."""
+    return all(after_name(source, row.relpath) is not None for source in store.sources_of(row.id))
+
+
+def after_name(source: str, relpath: str) -> str | None:
+    """What stands behind the file's name in a source: '#' and the id of a line, or nothing; None if neither.
+
+    The name may have a folder's name in front.
+    """
+    for start in (0, source.find("/") + 1):
+        rest = source[start + len(relpath) :]
+        if source.startswith(relpath, start) and (not rest or rest.startswith("#")):
+            return rest
+    return None
 
 
 def content_of(found: FoundFile) -> Content:
@@ -227,22 +258,44 @@ def _suffix(relpath: str) -> str:
 
 
 class _Roots:
-    """The ingested folders. A file belongs to the deepest of them that holds it, so it has one source for ever."""
+    """The folders from which paths are told. A file belongs to the deepest that holds it, so it keeps its source.
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self.paths = sorted(paths, key=len, reverse=True)
+    A file that was named itself is told from its folder, until a folder above it is ingested: then it is that one's.
+    """
 
-    def add(self, folder: str) -> str:
-        """The root for a folder given to ingest: a known one above it, or itself."""
-        for path in self.paths:
-            if is_below(folder, path):
-                return path
-        self.paths = sorted([*self.paths, folder], key=len, reverse=True)
-        return folder
+    def __init__(self, folders: Iterable[str] = (), of_files: Iterable[str] = ()) -> None:
+        self._of_files = set(of_files)
+        self.folders = set(folders) - self._of_files
+
+    @property
+    def all(self) -> set[str]:
+        return self.folders | self._of_files
+
+    def add_folder(self, folder: str) -> str:
+        """The root of a folder given to ingest: the deepest known one above it, or itself."""
+        above = [path for path in self.folders if is_below(folder, path)]
+        if not above:
+            self.folders.add(folder)
+            self._of_files.discard(folder)
+        return max(above, key=len, default=folder)
+
+    def of_file(self, folder: str) -> str:
+        """The root of a file in a folder, where the file itself was named."""
+        above = [path for path in self.folders if is_below(folder, path)]
+        if not above:
+            self._of_files.add(folder)
+        return max(above, key=len, default=folder)
 
     def place(self, absolute: str, relpath: str, root: str) -> tuple[str, str]:
         """(root, path relative to it) of a file."""
-        for path in self.paths:
-            if is_below(absolute, path):
-                return path, os.path.relpath(absolute, path).replace(os.sep, "/")
-        return root, relpath
+        holding = [path for path in self.folders if is_below(absolute, path)]
+        holding = holding or [path for path in self._of_files if is_below(absolute, path)]
+        if not holding:
+            return root, relpath
+        deepest = max(holding, key=len)
+        return deepest, os.path.relpath(absolute, deepest).replace(os.sep, "/")
+
+
+def _any_at(known: Mapping[str, Mapping[str, FileRow]], path: str) -> bool:
+    """Whether a file at or below a path is known."""
+    return any(is_below(os.path.join(root, relpath), path) for root, rows in known.items() for relpath in rows)

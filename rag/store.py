@@ -73,7 +73,7 @@ class Store:
         self.file_id = file_id(path)  # of the file that was opened
         self._db = _connect(path)
         try:
-            version = int(self._db.execute("pragma user_version").fetchone()[0])
+            self._version = version = int(self._db.execute("pragma user_version").fetchone()[0])
             tables = {row[0] for row in self._db.execute("select name from sqlite_master where type = 'table'")}
         except sqlite3.DatabaseError as exc:
             self._db.close()
@@ -306,6 +306,12 @@ class Store:
 
     def roots(self) -> list[str]:
         return [row[0] for row in self._db.execute("select path from roots order by path")]
+
+    def roots_of_files(self) -> list[str]:
+        """Those of the roots that are only folders of files that were named themselves."""
+        if self._version < 2:
+            return []
+        return [row[0] for row in self._db.execute("select path from roots where not of_folder order by path")]
 
     def last_ingest(self) -> dict[str, Any] | None:
         row = self._db.execute("select at, report from ingests order by id desc limit 1").fetchone()

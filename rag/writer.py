@@ -135,7 +135,23 @@ class StoreWriter:
 
     def root_id(self, path: str) -> int:
         row = self._db.execute("select id from roots where path = ?", [path]).fetchone()
-        return int(row[0] if row else self._insert("insert into roots (path) values (?)", [path]))
+        return int(row[0] if row else self._insert("insert into roots (path, of_folder) values (?, 0)", [path]))
+
+    def set_folders(self, paths: Sequence[str]) -> None:
+        """The roots that are ingested folders; any other is only the folder of files that were named themselves."""
+        if set(paths) == {row[0] for row in self._db.execute("select path from roots where of_folder")}:
+            return
+        with self.transaction():
+            self._db.executemany(
+                "insert into roots (path) values (?) on conflict (path) do update set of_folder = 1",
+                [(path,) for path in paths],
+            )
+
+    def drop_empty_roots(self) -> None:
+        """Folders of named files that hold none any more."""
+        self._db.execute(
+            "delete from roots where not of_folder and not exists (select 1 from files where root_id = roots.id)"
+        )
 
     def put_file(
         self,
@@ -206,10 +222,15 @@ class StoreWriter:
                 self._db.execute(f"delete from files where id in ({marks(part)})", part)
 
     def remove_documents(self, sources: Sequence[str]) -> None:
-        """Documents that a script had added."""
+        """Documents that a script had added, or single lines of a file, which is then read again by the next ingest."""
         with self.transaction():
             self._new_change()
             for part in in_parts(list(sources)):
+                self._db.execute(
+                    "update files set size = -1, sha256 = zeroblob(32) where id in"
+                    f" (select file_id from documents where source in ({marks(part)}))",
+                    part,
+                )
                 self._delete_documents(f"source in ({marks(part)})", part)
 
     # The whole
@@ -244,6 +265,9 @@ class StoreWriter:
     def compact(self) -> bool:
         """Leave no trace of what was removed in the file; False where a reader keeps the log from being emptied."""
         with self.transaction():
+            # Reports name files that may have gone; of those that are there, the files themselves tell.
+            self._db.execute("delete from ingests where id < (select max(id) from ingests)")
+            self._db.execute("update ingests set report = json_remove(report, '$.set_aside', '$.notes', '$.paths')")
             self._db.execute("insert into chunks_fts (chunks_fts) values ('optimize')")
         self._db.execute("vacuum")
         busy, _, _ = self._db.execute("pragma wal_checkpoint(truncate)").fetchone()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rag.cli.rendering import print_diagnosis
 from rag.doctor import Diagnosis
 from rag.errors import EncoderError, IndexDamagedError, RagError
 from rag.index import Index
@@ -201,6 +202,7 @@ def test_the_diagnosis_as_json_has_the_keys_that_programs_rely_on(old: Path) -> 
         "holds": False,
         "mended": False,
         "faults": ["the log begins after its end"],
+        "notes": [],
     }
 
 
@@ -529,6 +531,199 @@ def test_a_reference_that_leads_nowhere_and_cannot_be_guessed_is_said(
         for repair in (False, True):
             assert words in faults(index.examine(repair=repair))["file"]
         assert hits(index) == template.hits
+
+
+# --- a document's text and its passages' say different things: the keys tell which of the two was damaged
+
+CONTRACT = "The contract ends on 17 March 2031."
+Texts = tuple[dict[str, str], list[tuple[object, ...]]]
+
+
+def stored(folder: Path) -> Texts:
+    """The text of each document, and its passages."""
+    texts = {str(source): str(text) for source, text in sql(folder, "select source, text from documents")}
+    passages = sql(
+        folder,
+        "select source, start, end, page, breaks, section, context, c.text, text_key, key, vector from chunks c"
+        " join documents d on d.id = document_id join embeddings e on e.id = embedding_id order by source, start",
+    )
+    return texts, [tuple(row) for row in passages]
+
+
+def notes(diagnosis: Diagnosis) -> list[str]:
+    return [note for check in diagnosis.checks for note in check.notes]
+
+
+@pytest.mark.parametrize("by_script", [False, True], ids=["from a file", "added by a script"])
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["update documents set text = replace(text, '17 March', '57 March') where text like '%17 March%'"],
+        ["update documents set text = cast(replace(text, '17 March', cast(x'b137' as text) || ' March') as text)"
+         " where text like '%17 March%'"],
+        ["update chunks set text = replace(text, '17 March', '57 March') where text like '%17 March%'"],
+        ["update documents set text = replace(text, '17 March', '57 March') where text like '%17 March%'",
+         f"update embeddings set vector = {vector(0)}"],
+    ],
+    ids=["document", "document, no UTF-8", "passage", "document and vectors"],
+)  # fmt: skip
+def test_the_text_whose_keys_match_is_put_back(
+    index: Index, tmp_path: Path, statements: list[str], by_script: bool
+) -> None:
+    if by_script:
+        index.add([Document("contract.txt", CONTRACT), Document("other", "Another text.")])
+    else:
+        (tmp_path / "docs").mkdir()
+        (tmp_path / "docs" / "contract.txt").write_text(CONTRACT)
+        index.ingest(tmp_path / "docs")
+    before, as_is = stored(index.path), found(index, "17 March 2031", "hybrid")
+    damage_rows(index.path, *statements)
+    mended = index.examine(repair=True)
+    assert mended.holds
+    assert notes(mended) == []
+    assert stored(index.path) == before
+    assert found(index, "17 March 2031", "hybrid") == as_is
+    assert by_script or index.ingest(tmp_path / "docs").unchanged == 1
+
+
+def test_of_many_passages_each_is_put_back_and_the_rest_of_the_document_stays(old: Path, template: Built) -> None:
+    before = stored(old)
+    damage_rows(
+        old,
+        of_document("long.txt", "text = replace(replace(text, 'word3 ', 'wurd3 '), 'word149', 'wurd149')"),
+        of_chunk("long.txt", "text = replace(text, 'word60', 'wurd60')", n=1),
+        of_document("apples.md", "text = replace(text, 'In September.', 'In November!')"),
+    )  # the last is of another length, by one
+    with opened(old) as index:
+        mended = index.examine(repair=True)
+        assert mended.holds
+        assert notes(mended) == ["1 file will be read again by the next rag ingest: apples.md"]
+        assert stored(old)[0].items() - before[0].items() == {
+            ("apples.md", before[0]["apples.md"].replace("In September.", "In November!"))
+        }
+        assert notes(index.examine()) == notes(mended)
+        assert index.ingest(template.docs).read == 1
+        assert notes(index.examine()) == []
+        assert hits(index) == template.hits
+    assert stored(old) == before
+
+
+@pytest.mark.parametrize(
+    "assignment", ["start = start + 1, end = end + 1", "start = 0, end = 8", "text = 'Jam', start = 0, end = 3"]
+)
+def test_a_passage_whose_place_was_damaged_is_not_put_there(old: Path, template: Built, assignment: str) -> None:
+    before = stored(old)
+    damage_rows(old, of_chunk("cjk.txt", assignment))
+    with opened(old) as index:
+        assert index.examine(repair=True).holds
+        assert hits(index) == template.hits
+    assert stored(old) == before
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        [of_document("a-script's", "text = replace(text, 'second', 'seventh')")],
+        [of_document("a-script's", "text = replace(text, 'second', 'fourth')"),
+         f"delete from chunks where id = {chunk(SCRIPT)}"],
+        [of_document("a-script's", "text = replace(text, 'second', 'fourth')"), of_chunk(SCRIPT, "text_key = 0")],
+    ],
+    ids=["length", "passage gone", "key damaged"],
+)  # fmt: skip
+def test_a_text_of_a_script_that_nothing_vouches_for_is_said_to_be_so(
+    old: Path, template: Built, statements: list[str]
+) -> None:
+    damage_rows(old, *statements)
+    with opened(old) as index:
+        mended = index.examine(repair=True)
+        assert mended.holds
+        assert notes(mended) == ["the text may not be what was added, and no file can tell: add again a-script's"]
+        index.add(SCRIPTS)
+        assert hits(index) == template.hits
+
+
+def test_the_files_to_be_read_again_are_counted_and_some_named(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for n in range(7):
+        (tmp_path / "docs" / f"{n}.txt").write_text(f"Text {n}.")
+    index.ingest(tmp_path / "docs")
+    damage_rows(index.path, "update documents set text = text || ' More.'")
+    mended = index.examine(repair=True)
+    told = "7 files will be read again by the next rag ingest: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt, and 2 more"
+    assert notes(mended) == [told]
+    (documents,) = (check for check in mended.checks if check.name == "documents")
+    assert (documents.mended, documents.notes) == (True, (told,))
+    assert index.ingest(tmp_path / "docs").read == 7
+    assert set(stored(index.path)[0].values()) == {f"Text {n}." for n in range(7)}
+
+
+def test_what_is_printed_after_a_repair_says_what_is_left_to_do(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damage_rows(old, of_document("bees.txt", "text = 'Wasps'"))
+    with opened(old) as index:
+        print_diagnosis(index.examine(repair=True), repaired=True)
+        printed = capsys.readouterr().out.splitlines()
+        assert "        note: 1 file will be read again by the next rag ingest: bees.txt" in printed
+        assert printed[-1] == "All holds, but for what the notes above ask for."
+        damage_rows(old, of_document("a-script's", "pages = '{'"))
+        print_diagnosis(index.examine(repair=True), repaired=True)
+    out, err = capsys.readouterr()
+    assert "ingest its file again, or remove it and add it again" in out
+    assert "delete" not in out + err
+    assert err == "What still fails cannot be mended from what is there: its own words say what helps.\n"
+
+
+def flip_a_character(folder: Path, chance: random.Random) -> str:
+    """One bit of one character of a text in SQL; gives the document's source.
+
+    White space that stays so, between passages, and headings are left out: nothing that is kept vouches for them.
+    """
+    table = chance.choice(["documents", "chunks"])
+    source = "source" if table == "documents" else "(select source from documents where id = document_id)"
+    rows = sql(folder, f"select id, {source}, text from {table} order by id")
+    passages = sql(folder, "select source, start, end from chunks join documents d on d.id = document_id")
+    while True:
+        id_, name, text = chance.choice(rows)
+        at, bit = chance.randrange(len(str(text))), chance.randrange(8)
+        old, new = str(text)[at], chr(ord(str(text)[at]) ^ 1 << bit)
+        is_kept = table == "chunks" or any(s == name and int(str(a)) <= at < int(str(b)) for s, a, b in passages)
+        if is_kept or (old.isspace() and not new.isspace()):
+            break
+    db = sqlite3.connect(folder / "index.sqlite")
+    db.execute(f"update {table} set text = ? where id = ?", [f"{str(text)[:at]}{new}{str(text)[at + 1 :]}", id_])
+    db.commit()
+    db.close()
+    return str(name)
+
+
+@pytest.mark.parametrize("n_flips", [1, 3])
+def test_after_a_repair_a_text_is_the_original_or_its_file_is_said_to_be_read_again(
+    template: Built, tmp_path: Path, n_flips: int
+) -> None:
+    before = stored(template.folder)
+    n_restored = 0
+    for seed in range(60):
+        chance, folder = random.Random(seed), tmp_path / str(seed)
+        shutil.copytree(template.folder, folder)
+        names = {flip_a_character(folder, chance) for _ in range(n_flips)}
+        with opened(folder) as index:
+            mended = index.examine(repair=True)
+            assert faults(mended) == {}, seed
+            texts, passages = stored(folder)
+            others = {source for source, text in texts.items() if text != before[0][source]}
+            told = " ".join(notes(mended))
+            assert others <= names, seed
+            assert all(source.partition("#")[0] in told for source in others), (seed, told)
+            if not others:
+                n_restored += 1
+                assert passages == before[1], seed
+                assert hits(index) == template.hits, seed
+            index.ingest(template.docs)
+            if "add again" in told:
+                index.add(SCRIPTS)
+            assert notes(index.examine()) == [], seed
+            assert hits(index) == template.hits, seed
+        assert stored(folder) == before, seed
+    assert n_restored > 40
 
 
 # --- damaged snapshots

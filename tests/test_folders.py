@@ -6,8 +6,11 @@ import os
 import sys
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rag.errors import UsageError
 from rag.folders import FoundFile, Unreadable, find_files
@@ -23,6 +26,13 @@ def make(root: Path, *names: str, text: str = "x") -> None:
 def found(root: Path, *exclude: str, gitignore: bool = False) -> list[str]:
     """Relative paths of the files; none may be unreadable."""
     results = list(find_files(root, exclude=exclude, gitignore=gitignore))
+    assert not [result for result in results if isinstance(result, Unreadable)]
+    return [result.relpath for result in results]
+
+
+def below(root: Path, folder: str, *, gitignore: bool = False) -> list[str]:
+    """As `found`, of a folder below one that is ingested."""
+    results = list(find_files(root / folder, below=root, gitignore=gitignore))
     assert not [result for result in results if isinstance(result, Unreadable)]
     return [result.relpath for result in results]
 
@@ -82,6 +92,90 @@ def test_gitignore_counts_only_when_asked(tmp_path: Path) -> None:
 def test_a_pattern_without_meaning_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"patterns as in a \.gitignore file, not \['!'\]"):
         find_files(tmp_path, exclude=["!"])
+
+
+class TestBelow:
+    """A folder that lies in one that is ingested: the rules above it count."""
+
+    def test_the_rules_above_count_each_from_its_own_folder(self, tmp_path: Path) -> None:
+        make(tmp_path, "a/b/x.log", "a/b/x.txt", "a/b/c/y.txt", "a/b/c/z.txt", "a/b/keep.log", "a/b/own.txt")
+        (tmp_path / ".ragignore").write_text("*.log\n/a/b/c/y.txt\n/x.txt\n")
+        (tmp_path / "a" / ".ragignore").write_text("!keep.log\n/b/own.txt\n/x.txt\n")
+        assert below(tmp_path, "a/b") == ["keep.log", "x.txt", "c/z.txt"]
+        assert len(found(tmp_path / "a" / "b")) == 6
+
+    def test_the_inner_rules_go_before_those_above(self, tmp_path: Path) -> None:
+        make(tmp_path, "a/x.log", "a/y.log")
+        (tmp_path / ".ragignore").write_text("*.log\n")
+        (tmp_path / "a" / ".ragignore").write_text("!x.log\n")
+        assert below(tmp_path, "a") == ["x.log"]
+        assert [f.relpath for f in find_files(tmp_path / "a", below=tmp_path, exclude=["!y.log"])] == ["x.log", "y.log"]
+
+    def test_a_folder_that_is_left_out_above_holds_nothing_whatever_its_own_rules_say(self, tmp_path: Path) -> None:
+        make(tmp_path, "build/a/x.txt")
+        (tmp_path / ".ragignore").write_text("build/\n")
+        (tmp_path / "build" / ".ragignore").write_text("!*\n")
+        (tmp_path / "build" / "a" / ".ragignore").write_text("!x.txt\n")
+        assert below(tmp_path, "build/a") == below(tmp_path, "build") == []
+
+    def test_gitignore_files_above_count_only_when_asked(self, tmp_path: Path) -> None:
+        make(tmp_path, "a/x.txt", "a/y.txt")
+        (tmp_path / ".gitignore").write_text("x.txt\n")
+        assert below(tmp_path, "a") == ["x.txt", "y.txt"]
+        assert below(tmp_path, "a", gitignore=True) == ["y.txt"]
+
+    def test_a_folder_that_does_not_lie_below_and_a_file_are_found_as_ever(self, tmp_path: Path) -> None:
+        make(tmp_path, "in/x.txt", "inside/x.txt")
+        (tmp_path / ".ragignore").write_text("x.txt\n")
+        (tmp_path / "in" / ".ragignore").write_text("*\n")
+        assert [f.relpath for f in find_files(tmp_path / "inside", below=tmp_path / "in")] == ["x.txt"]
+        assert [f.relpath for f in find_files(tmp_path / "in" / "x.txt", below=tmp_path)] == ["x.txt"]
+        assert [f.relpath for f in find_files(tmp_path, below=tmp_path)] == []
+
+    def test_a_hidden_folder_that_is_named_is_read(self, tmp_path: Path) -> None:
+        make(tmp_path, ".hidden/x.txt", ".hidden/.y.txt")
+        assert below(tmp_path, ".hidden") == ["x.txt"]
+
+    def test_an_ignore_file_above_that_cannot_be_read_is_reported_and_nothing_is_found(self, tmp_path: Path) -> None:
+        make(tmp_path, "a/b/x.txt", "a/.ragignore/is a folder.txt")
+        (result,) = find_files(tmp_path / "a" / "b", below=tmp_path)
+        assert isinstance(result, Unreadable)
+        assert (result.path, result.relpath) == (tmp_path / "a", "..")
+        assert result.reason.startswith("is left out, as its ignore file cannot be read: ")
+        assert refused(tmp_path) == {"a": result.reason}
+
+    @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+    def test_a_link_to_a_folder_above_loops_as_it_does_from_there(self, tmp_path: Path) -> None:
+        make(tmp_path, "a/b/x.txt")
+        (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
+        results = {r.relpath: getattr(r, "reason", "") for r in find_files(tmp_path / "a" / "b", below=tmp_path)}
+        assert results == {"x.txt": "", "up": "is a link that loops: it leads to a folder above"}
+
+    @given(
+        files=st.lists(st.lists(st.sampled_from(["a", "b", "c d"]), min_size=1, max_size=4), min_size=1, max_size=12),
+        rules=st.dictionaries(
+            st.sampled_from(["", "a", "a/b", "a/b/a", "b"]),
+            st.lists(
+                st.sampled_from(
+                    "a b* !a !b /a /b/ a/ a/b !a/b/ a/b/c?d **/b a/** !a/**/b c* * !* /* !/a !*/ ? a/*/a".split(" ")
+                ),
+                max_size=4,
+            ),
+        ),
+        folder=st.sampled_from(["a", "b", "a/b", "a/b/a", "a/c d", "b/b"]),
+    )
+    @settings(max_examples=150, deadline=None)
+    def test_what_is_found_below_is_what_is_found_there_from_above(
+        self, files: list[list[str]], rules: dict[str, list[str]], folder: str
+    ) -> None:
+        with TemporaryDirectory() as made:
+            root = Path(made)
+            (root / folder).mkdir(parents=True)
+            for parts in files:
+                make(root, "/".join(parts) + "/x", "/".join(parts) + "/a.txt")
+            for where, lines in rules.items():
+                make(root, f"{where}/.ragignore", text="\n".join(lines))
+            assert below(root, folder) == [f[len(folder) + 1 :] for f in found(root) if f.startswith(f"{folder}/")]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")

@@ -310,14 +310,14 @@ def test_another_suffix_is_read_anew(index: Index, docs: Path) -> None:
     assert told(index, docs)[0] == [("moved", "note.MD", "note.md")]
 
 
-def test_a_file_with_its_folder_in_front_is_read_anew_under_its_new_name(index: Index, docs: Path) -> None:
+def test_a_file_with_its_folder_in_front_is_followed_to_a_plain_source(index: Index, docs: Path) -> None:
     index.add([Document("bees.txt", "A script's own.")])
     index.ingest(docs)
     assert index.document("docs/bees.txt").text == "Bees make honey."
     (docs / "bees.txt").rename(docs / "insects.txt")
     changes, report = told(index, docs)
-    assert (report.moved, report.embedded) == (0, 0)
-    assert sorted(changes) == [("added", "insects.txt", ""), ("removed", "bees.txt", "")]
+    assert (report.moved, report.embedded) == (1, 0)
+    assert changes == [("moved", "insects.txt", "bees.txt")]
     assert sources(index) == ["apples.txt", "bees.txt", "insects.txt", "sub/cows.txt"]
     assert index.document("bees.txt").text == "A script's own."
 
@@ -549,3 +549,93 @@ def test_a_file_that_stays_set_aside_is_told_of_once(index: Index, docs: Path) -
         report = index.ingest(docs, max_file_mb=0.001, on_change=lambda change: told.append((change.kind, change.path)))
         assert [path for path, _ in report.set_aside] == ["large.txt"]
     assert told.count(("set aside", "large.txt")) == 1
+
+
+def test_a_file_that_was_named_goes_to_the_folder_that_is_ingested_later(index: Index, docs: Path) -> None:
+    index.ingest(docs / "sub" / "cows.txt")
+    assert [row.source for row in index.documents()] == ["cows.txt"]
+    report = index.ingest(docs)
+    assert (report.moved, report.read, report.removed) == (1, 2, 0)
+    assert [row.source for row in index.documents()] == ["apples.txt", "bees.txt", "sub/cows.txt"]
+    assert index.status().roots == (str(docs),)
+
+
+def test_the_folder_of_a_named_file_is_no_root_of_the_folders_in_it(index: Index, docs: Path) -> None:
+    index.ingest(docs / "bees.txt")
+    index.ingest(docs / "sub")
+    assert [row.source for row in index.documents()] == ["bees.txt", "cows.txt"]
+    report = index.ingest(docs, keep_missing=True)
+    assert (report.read, report.unchanged, report.moved) == (1, 2, 0)
+    assert [row.source for row in index.documents()] == ["apples.txt", "bees.txt", "cows.txt"]
+
+
+def test_a_file_that_moves_between_two_folders_keeps_its_plain_source(index: Index, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    (one / "alpha.md").write_text("Alpha.")
+    (two / "beta.md").write_text("Beta.")
+    for _ in range(2):
+        index.ingest(one, two)
+        (one / "alpha.md").rename(two / "alpha.md")
+        assert index.ingest(one, two).moved == 1
+        assert [row.source for row in index.documents()] == ["alpha.md", "beta.md"]
+        (two / "alpha.md").rename(one / "alpha.md")
+
+
+def test_a_named_path_that_has_gone_is_forgotten(index: Index, docs: Path) -> None:
+    index.ingest(docs)
+    (docs / "sub" / "cows.txt").unlink()
+    report = index.ingest(docs / "sub" / "cows.txt")
+    assert (report.removed, report.set_aside) == (1, [])
+    (docs / "sub").rmdir()
+    (docs / "sub").write_text("A file in place of the folder.")
+    (docs / "bees.txt").unlink()
+    index.ingest(docs / "bees.txt", docs / "sub")
+    assert "cows.txt" not in " ".join(row.source for row in index.documents())
+    assert "bees.txt" not in [row.source for row in index.documents()]
+
+
+def test_a_whole_folder_that_is_not_there_keeps_its_documents_and_says_so(index: Index, docs: Path) -> None:
+    index.ingest(docs)
+    docs.rename(docs.with_name("elsewhere"))
+    report = index.ingest(docs)
+    assert report.removed == 0
+    [(path, reason)] = report.set_aside
+    assert (path, reason) == ("docs", "is not there: its documents stay until it is back, or rag remove forgets them")
+    assert len(index.documents()) == 3
+
+
+def test_a_file_replaced_by_another_below_its_name_is_forgotten(index: Index, docs: Path) -> None:
+    index.ingest(docs)
+    (docs / "sub" / "cows.txt").unlink()
+    (docs / "sub").rmdir()
+    (docs / "sub").write_text("No folder.")
+    assert index.ingest(docs / "sub").removed == 1
+
+
+def test_the_rules_of_the_ingested_folder_hold_for_a_part_of_it(index: Index, docs: Path) -> None:
+    (docs / ".ragignore").write_text("*.log\n")
+    (docs / "sub" / "noise.log").write_text("Noise.")
+    index.ingest(docs)
+    assert index.ingest(docs / "sub").read == 0
+    assert "sub/noise.log" not in [row.source for row in index.documents()]
+
+
+def test_a_line_that_was_removed_by_hand_comes_back_at_the_next_ingest(index: Index, docs: Path) -> None:
+    (docs / "l.jsonl").write_text('{"id": 1, "text": "One."}\n{"id": 2, "text": "Two."}\n')
+    index.ingest(docs)
+    assert index.remove("l.jsonl#1") == 1
+    assert index.ingest(docs).read == 1
+    assert index.document("l.jsonl#1").text == "One."
+
+
+def test_the_name_of_a_file_that_was_set_aside_and_has_gone_is_nowhere_after_compact(index: Index, docs: Path) -> None:
+    (docs / "quaggafile.txt").touch()
+    index.ingest(docs)
+    index.remove("quaggafile.txt")
+    assert index.status().set_aside == ()
+    (docs / "quaggafile.txt").unlink()
+    index.ingest(docs)
+    index.compact()
+    assert not any(b"quaggafile" in file.read_bytes() for file in index.path.iterdir())

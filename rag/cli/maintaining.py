@@ -131,7 +131,7 @@ def watch(paths: tuple[str, ...], index: str | None, exclude: tuple[str, ...], g
 
     def failed(problem: RagError) -> None:
         bar.close()
-        click.echo(f"rag: {problem}; trying again", err=True)
+        click.echo(f"rag: {problem} (watching on)", err=True)
 
     with Index.open_or_create(folder, **waiting(True)) as opened, bar, Interrupt(told="Stopping.") as interrupt:
         done = watch(

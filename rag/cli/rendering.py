@@ -185,10 +185,14 @@ def print_diagnosis(diagnosis: Diagnosis, *, repaired: bool) -> None:
         click.echo(f"{click.style(f'{verdict:<6}', bold=not check.holds)}  {check.name:<11} {check.promise}")
         for fault in check.faults:
             click.echo(f"{'':8}{clean(fault)}")
-    if diagnosis.holds:
+        for note in check.notes:
+            click.echo(f"{'':8}note: {clean(note)}")
+    if diagnosis.holds and any(check.notes for check in diagnosis.checks):
+        click.echo("All holds, but for what the notes above ask for.")
+    elif diagnosis.holds:
         click.echo("All holds.")
     elif repaired:
-        click.echo("What still fails cannot be mended from what is there: delete the index and ingest again.", err=True)
+        click.echo("What still fails cannot be mended from what is there: its own words say what helps.", err=True)
     else:
         click.echo("rag doctor --repair mends what can be mended from what is there.", err=True)
 
