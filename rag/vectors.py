@@ -85,16 +85,23 @@ class Vectors:
         """
         import faiss
 
-        with written_whole(file) as partial:
+        with written_whole(file) as partial, partial.open("wb") as data:
+            digest = hashlib.sha256()
+
+            def write(part: bytes) -> None:
+                data.write(part)
+                digest.update(part)
+
+            wrapped: Any = faiss
+            writer = wrapped.PyCallbackIOWriter(write, 2**20)
+            # Piece by piece, through our own file: as one string it would be in memory three times, and FAISS's own
+            # file tells of a full disk on stderr alone.
             try:
-                faiss.write_index(self._index, str(partial))  # in memory, it would be there three times
+                faiss.write_index(self._index, writer)
             except RuntimeError as exc:
                 raise OSError(f"cannot write {str(partial)!r}: {exc}") from exc
-            with partial.open("rb+") as data:
-                length = data.seek(0, 2)
-                digest = _hash_of_first(data, length)
-                data.seek(0, 2)
-                data.write(_TRAILER.pack(_MAGIC, change, token.ljust(8, b"\0"), length, digest))
+            length = data.tell()
+            data.write(_TRAILER.pack(_MAGIC, change, token.ljust(8, b"\0"), length, digest.digest()))
 
     @classmethod
     def read(cls, file: Path, *, dim: int, token: bytes) -> Vectors | None:

@@ -99,3 +99,19 @@ def test_a_snapshot_of_another_state_dimension_or_kind_is_none(tmp_path: Path) -
     data[:4] = b"what"  # FAISS's own mark
     file.write_bytes(data)
     assert Vectors.read(file, dim=8, token=TOKEN) is None
+
+
+def test_a_snapshot_that_finds_no_room_is_an_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    resource = pytest.importorskip("resource", reason="limits on the size of files are not known here")
+    vectors = filled(20_000, 64)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            vectors.save(tmp_path / "v.faiss", change=3, token=TOKEN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(tmp_path) == []
+    assert capfd.readouterr() == ("", "")
