@@ -52,12 +52,12 @@ from numpy.typing import NDArray
 from rag.chunking import Chunking, chunk_document
 from rag.errors import IndexDamagedError, IndexNotFoundError, LoadError, UsageError
 from rag.index import Index
-from rag.loaders import Limits, Loaded, load
+from rag.loaders import load
 from rag.plan import FileChange
 from rag.retriever import Mode, Retriever
 from rag.types import Chunk, Document
 from rag.writer import StoreWriter
-from tests.fakes import HashingEncoder
+from tests.fakes import HashingEncoder, InProcessLoader
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "format-1"  # made with the encoder 'hashing'
 ENCODERS = {"hashing": (32, 64), "wider": (96, 48), "longer": (48, 64)}  # dimension, tokens: cut alike, and not
@@ -150,22 +150,6 @@ class TellingEncoder(HashingEncoder):
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         self._tell("embedded", *(_digest(text) for text in texts))
         return super().encode_documents(texts)
-
-
-class InProcessLoader:
-    """In place of `IsolatedLoader`, whose process takes longer to start than all else in a round."""
-
-    def __init__(self, *, limits: Limits) -> None:
-        self._limits = limits
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def load(self, path: Path, *, source: str) -> Loaded:
-        return load(path, source=source, limits=self._limits)
 
 
 def prepare(rng: random.Random, tell: Teller, *, isolated: bool = False) -> None:

@@ -60,12 +60,14 @@ class Where:
         return f"({' and '.join(tests) or '1'})", [argument for c in self.conditions for argument in c.arguments]
 
 
-def parse_where(expressions: Sequence[str] | str) -> Where:
+def parse_where(expressions: Sequence[str] | str | Where) -> Where:
     """What a document must be like, as `["type=pdf", "modified>=2026-03"]`; docs/search.md has the language.
 
     Raises:
         UsageError: an expression that is none, or asks its field for what it cannot tell.
     """
+    if isinstance(expressions, Where):
+        return expressions
     if isinstance(expressions, str):
         expressions = [expressions]
     if len(expressions) > _MAX_EXPRESSIONS:

@@ -297,7 +297,7 @@ class Index:
 
     def documents(self, *, where: Sequence[str] | Where = ()) -> list[DocumentRow]:
         """All documents, or those that meet conditions as `Retriever.search` takes them, ordered by source."""
-        where = where if isinstance(where, Where) else parse_where(where)
+        where = parse_where(where)
         with self._reading_rows() as store:
             return store.documents(*where.sql())
 

@@ -148,7 +148,7 @@ def make_plan(
     for path in paths:
         named = not os.path.isdir(path)
         place = absolute(path)
-        if not os.path.lexists(path) and place in roots.all:
+        if not os.path.lexists(path) and any(is_below(root, place) for root in roots.all):
             reason = "is not there: its documents stay until it is back, or rag remove forgets them"
             plan.unreadable.append((os.path.basename(place), reason))
             continue
@@ -174,7 +174,7 @@ def make_plan(
                 continue
             work[at] = Work(*at, found, row)
     plan.folders = sorted(roots.folders)
-    places = {absolute(one.found.path) for one in work.values()}
+    places = {absolute(one.found.path) for one in work.values()} if keep_missing else set()
     gone: list[FileRow] = []
     for root, rows in known.items():
         for relpath, row in rows.items():

@@ -59,7 +59,7 @@ class Retriever:
             UsageError: an empty query, k below 1, an unknown mode, or a condition without sense.
         """
         query = _checked(query, k, mode)
-        where = where if isinstance(where, Where) else parse_where(where)
+        where = parse_where(where)
         while True:
             encoder = self.index.encoder if mode != "bm25" else None
             vector = encoder.encode_queries([query])[0] if encoder else None

@@ -110,9 +110,6 @@ class StoreWriter:
                 [(key, json.dumps(value)) for key, value in values.items()],
             )
 
-    def forget_manifest(self, key: str) -> None:
-        self._db.execute("delete from manifest where key = ?", [key])
-
     # Embeddings
 
     def add_embeddings(self, keys: Sequence[bytes], vectors: Sequence[bytes]) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag.encoders import TokenVectors
 from rag.generator import Draft
+from rag.loaders import Limits, Loaded, load
 from rag.types import Hit
 
 
@@ -81,3 +84,19 @@ class QueuedGenerator:
     def generate(self, question: str, passages: Sequence[Hit]) -> Draft:
         self.asked.append((question, tuple(passages)))
         return self.drafts.pop(0)
+
+
+class InProcessLoader:
+    """Reads as `IsolatedLoader` does, without its process, which takes longer to start than a small file to read."""
+
+    def __init__(self, *, limits: Limits) -> None:
+        self._limits = limits
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def load(self, path: Path, *, source: str) -> Loaded:
+        return load(path, source=source, limits=self._limits)

@@ -639,3 +639,14 @@ def test_the_name_of_a_file_that_was_set_aside_and_has_gone_is_nowhere_after_com
     index.ingest(docs)
     index.compact()
     assert not any(b"quaggafile" in file.read_bytes() for file in index.path.iterdir())
+
+
+def test_a_folder_above_the_ingested_one_that_is_not_there_keeps_its_documents(index: Index, docs: Path) -> None:
+    """As when a removable disk, whose mount point goes with it, is named whole."""
+    disk = docs.with_name("disk")
+    disk.mkdir()
+    docs.rename(disk / "docs")
+    index.ingest(disk / "docs")
+    disk.rename(disk.with_name("taken out"))
+    report = index.ingest(disk)
+    assert (report.removed, len(report.set_aside), len(index.documents())) == (0, 1, 3)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,13 +31,12 @@ from hypothesis.stateful import (
 
 from rag.index import Index
 from rag.ingest import IngestReport
-from rag.loaders import Limits, Loaded, load
 from rag.pipeline import Pipeline
 from rag.plan import FileChange, Preview
 from rag.retriever import Retriever
 from rag.store import FileRow, embedding_key
 from rag.types import Chunk, Document, Hit, Place
-from tests.fakes import HashingEncoder
+from tests.fakes import HashingEncoder, InProcessLoader
 
 QUERIES = ("Who makes honey?", "apples and cows", "paper nests in trees", "long words again")
 MODES = ("dense", "bm25", "hybrid")
@@ -78,22 +77,6 @@ def jsonl(sentences: list[str]) -> str:
 
 
 CONTENTS = {".txt": txt, ".md": md, ".jsonl": jsonl}
-
-
-class InProcessLoader:
-    """What `IsolatedLoader` does, without a process of its own."""
-
-    def __init__(self, *, limits: Limits) -> None:
-        self._limits = limits
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def load(self, path: Path, *, source: str) -> Loaded:
-        return load(path, source=source, limits=self._limits)
 
 
 def file_rows(index: Index) -> dict[str, tuple[bytes | None, str | None, tuple[str, ...]]]:
