@@ -59,6 +59,7 @@ class IndexStatus:
     sizes: dict[str, int]  # in bytes, of each file in it
     encoder: str
     encoder_form: str
+    encoder_cosine: float | None  # of that form's vectors to those of 32 bits, in the mean, where it was measured
     reembedding: str | None  # the encoder whose vectors are being filled in beside, if a change was begun
     created: str
     made_with: dict[str, JsonValue]
@@ -243,7 +244,8 @@ class Index:
         """The encoder that made this index, loaded on first use."""
         with self._lock:
             if self._encoder is None:
-                loaded = load_encoder(self._manifest["encoder"]["name"], fetch=False)
+                recorded = self._manifest["encoder"]
+                loaded = load_encoder(recorded["name"], made_in=recorded["form"], fetch=False)
                 self._check(loaded)
                 self._encoder = loaded
             return self._encoder
@@ -346,6 +348,7 @@ class Index:
                 sizes=sizes,
                 encoder=manifest["encoder"]["name"],
                 encoder_form=manifest["encoder"]["form"],
+                encoder_cosine=manifest["encoder"].get("cosine"),
                 reembedding=(manifest.get(PENDING) or {}).get("name"),
                 created=manifest["created"],
                 made_with=manifest["made_with"],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import rag
-from rag.encoders.compiled import cache_folder
+from rag.encoders.cache import cache_folder
 from rag.evaluation import evaluate_questions, read_questions
 
 pytestmark = pytest.mark.slow

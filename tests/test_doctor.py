@@ -890,7 +890,7 @@ def test_whatever_bytes_are_damaged_nothing_but_our_own_errors_comes(old: Path, 
 def test_an_encoder_that_cannot_be_loaded_is_told_only_if_it_is_needed(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def not_there(name: str, *, fetch: bool) -> HashingEncoder:
+    def not_there(name: str, **_: object) -> HashingEncoder:
         raise EncoderError(f"no model {name!r}")
 
     monkeypatch.setattr("rag.index.load_encoder", not_there)

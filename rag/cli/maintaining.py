@@ -10,7 +10,9 @@ import click
 from rag.cli.options import (
     EXIT_STOPPED,
     Interrupt,
+    chosen_encoder,
     exclude_option,
+    form_option,
     gitignore_option,
     index_option,
     index_path,
@@ -62,10 +64,11 @@ def doctor(index: str | None, repair: bool, compact: bool, wait: bool, as_json: 
 
 @click.command()
 @click.option("--encoder", metavar="MODEL", required=True, help="The new one: a name or a local path.")
+@form_option
 @index_option
 @wait_option
 @json_option
-def reembed(encoder: str, index: str | None, wait: bool, as_json: bool) -> None:
+def reembed(encoder: str, form: str | None, index: str | None, wait: bool, as_json: bool) -> None:
     """Take an index to another encoder. No file is read again.
 
     The new vectors are filled in beside the old, which serve until all are there; then the index goes over at once.
@@ -76,7 +79,9 @@ def reembed(encoder: str, index: str | None, wait: bool, as_json: bool) -> None:
     """
     bar = ProgressBar(unit="document")
     with open_index(index, wait=wait) as opened, bar, Interrupt() as interrupt:
-        report = opened.reembed(encoder, progress=bar.update, stop=interrupt)
+        report = opened.reembed(
+            chosen_encoder(encoder, form, opened.path) or encoder, progress=bar.update, stop=interrupt
+        )
         name = opened.status().encoder
     if as_json:
         print_json(report.as_json())

