@@ -98,6 +98,8 @@ class Audit:
         while part := rows.fetchmany(_ROWS):
             by_size: dict[int, list[tuple[int, bytes]]] = {}
             for id_, data, is_used in part:
+                if data == b"":
+                    continue  # it waits for its vector
                 may_be = isinstance(data, bytes) and (
                     len(data) == 2 * dim or (and_others and not is_used and len(data) > 0 and len(data) % 2 == 0)
                 )

@@ -168,6 +168,8 @@ class Doctor:
         for fault in faults:
             if fault.can_cut:
                 self._cut_again(fault.source, space)
+        for _ in self._embedder().embed_waiting():  # a vector that was lost looks like one that is still to come
+            pass
         with self._writer.transaction():
             audit.drop_unused_embeddings(wrong)
             audit.rebuild_loose()

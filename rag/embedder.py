@@ -43,22 +43,38 @@ class Embedder:
         Raises:
             EncoderError: the encoder fails, or gives what cannot be a unit vector.
         """
+        new = self._new_texts(chunks)
+        keys = list(new)
+        for i in range(0, len(keys), TEXTS_PER_BATCH):
+            yield self._keep({key: new[key] for key in keys[i : i + TEXTS_PER_BATCH]})
+
+    def put_off(self, chunks: Sequence[Chunk]) -> None:
+        """Let what was never embedded wait for `embed_waiting`."""
+        self._writer.add_waiting(list(self._new_texts(chunks)))
+
+    def embed_waiting(self) -> Iterator[int]:
+        """Embed what was put off, in this run or in one that was stopped; as `embed`."""
+        while texts := self._store.waiting_texts(limit=TEXTS_PER_BATCH):
+            yield self._keep(texts)
+
+    def _new_texts(self, chunks: Sequence[Chunk]) -> dict[bytes, str]:
+        """What was never embedded, by its key."""
         if not chunks:
-            return  # without loading the encoder
+            return {}  # without loading the encoder
         space = self.encoder.space
         texts = {embedding_key(space, chunk.encoded): chunk.encoded for chunk in chunks}
         known = self._store.known_embeddings(list(texts))
-        new = [key for key in texts if key not in known]
-        for i in range(0, len(new), TEXTS_PER_BATCH):
-            keys = new[i : i + TEXTS_PER_BATCH]
-            vectors = self.encoder.encode_documents([texts[key] for key in keys])
-            if vectors.shape != (len(keys), self.encoder.dim) or not np.isfinite(vectors).all():
-                raise EncoderError(
-                    f"the encoder {self.encoder.name!r} gave vectors of shape {vectors.shape}, or numbers that are not "
-                    f"finite, where {(len(keys), self.encoder.dim)} was expected: use another"
-                )
-            self._writer.add_embeddings(keys, [vector.astype("<f2").tobytes() for vector in vectors])
-            yield len(keys)
+        return {key: text for key, text in texts.items() if key not in known}
+
+    def _keep(self, texts: Mapping[bytes, str]) -> int:
+        vectors = self.encoder.encode_documents(list(texts.values()))
+        if vectors.shape != (len(texts), self.encoder.dim) or not np.isfinite(vectors).all():
+            raise EncoderError(
+                f"the encoder {self.encoder.name!r} gave vectors of shape {vectors.shape}, or numbers that are not "
+                f"finite, where {(len(texts), self.encoder.dim)} was expected: use another"
+            )
+        self._writer.add_embeddings(list(texts), [vector.astype("<f2").tobytes() for vector in vectors])
+        return len(texts)
 
 
 def default_chunking(encoder: Encoder) -> Chunking:

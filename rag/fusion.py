@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 # Share of the dense side: the middle of the plateau on questions that nothing is reported on (docs/search.md).
 DEFAULT_WEIGHT = 0.5
 
 
 def fuse(
-    dense: Mapping[int, float], sparse: Mapping[int, float], *, ceiling: float, weight: float = DEFAULT_WEIGHT
+    dense: Mapping[int, float],
+    sparse: Mapping[int, float],
+    *,
+    ceiling: float,
+    weight: float = DEFAULT_WEIGHT,
+    waiting: Collection[int] = (),
 ) -> dict[int, float]:
     """Convex combination of the two sides' scores for one query.
 
@@ -24,10 +29,15 @@ def fuse(
         sparse: BM25 score by chunk id, 0 or more, higher is better; may be empty.
         ceiling: the highest BM25 score that the query allows, above 0 where `sparse` is not empty.
         weight: share of the dense side, in [0, 1].
+        waiting: those of the sparse side that have no vector yet. Nothing is known of them on the dense side, which is
+            not 0: they are taken to be as near as the others that both sides found, in the mean (or the dense side's).
 
     Returns:
         A score in [0, 1] for every chunk of either side; one that a side lacks gets 0 from it.
     """
     near = {i: min(max(score, 0.0), 1.0) for i, score in dense.items()}
+    if waiting:
+        of_both = [near[i] for i in near.keys() & sparse.keys()] or list(near.values())
+        near |= dict.fromkeys(waiting, sum(of_both) / len(of_both) if of_both else 0.0)
     exact = {i: min(score / ceiling, 1.0) for i, score in sparse.items()}
     return {i: weight * near.get(i, 0.0) + (1 - weight) * exact.get(i, 0.0) for i in near.keys() | exact.keys()}

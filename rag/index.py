@@ -55,6 +55,7 @@ class IndexStatus:
     chunks: int
     files: int
     embeddings: int  # of distinct texts; those kept for texts that may come back included
+    waiting: int  # passages that have no vector yet, and are found by their words alone; the next ingest embeds them
     bytes: int  # of the whole folder on disk
     sizes: dict[str, int]  # in bytes, of each file in it
     encoder: str
@@ -344,6 +345,7 @@ class Index:
                 chunks=counts["chunks"],
                 files=counts["files"],
                 embeddings=counts["embeddings"],
+                waiting=store.n_waiting(),
                 bytes=sum(sizes.values()),
                 sizes=sizes,
                 encoder=manifest["encoder"]["name"],
@@ -367,6 +369,7 @@ class Index:
         max_file_mb: float = Limits().max_file_mb,
         rehash: bool = False,
         keep_missing: bool = False,
+        progressive: bool = False,
         progress: Callable[[Progress], None] | None = None,
         on_change: Callable[[FileChange], None] | None = None,
         stop: Callable[[], bool] | None = None,
@@ -384,6 +387,8 @@ class Index:
             max_file_mb: the largest text file that is read, in MiB.
             rehash: compare the content of every file, whatever its size and time say.
             keep_missing: documents whose files have gone stay.
+            progressive: keep all files first, so that they are soon found by their words; their vectors follow, and
+                searches use those that are there. A run that is stopped before the end is finished by the next one.
             progress: called after each file and each batch.
             on_change: called after each file whose change is committed.
             stop: asked between files and between batches; True ends the run, and the report says so.
@@ -413,6 +418,7 @@ class Index:
                         at_work.embedder,
                         report,
                         limits=limits,
+                        progressive=progressive,
                         progress=progress,
                         on_change=on_change,
                         stop=stop,

@@ -82,6 +82,7 @@ class Ingest:
         report: IngestReport,
         *,
         limits: Limits,
+        progressive: bool = False,
         progress: Callable[[Progress], None] | None = None,
         on_change: Callable[[FileChange], None] | None = None,
         stop: Callable[[], bool] | None = None,
@@ -94,6 +95,7 @@ class Ingest:
             embedder: of the index.
             report: filled as things are committed.
             limits: a file above them is tried each time, for they may be higher then.
+            progressive: keep all files first, to be found by their words, and embed them behind that.
             progress: called after each file and each batch.
             on_change: called after each file whose change is committed.
             stop: asked between files and between batches.
@@ -103,6 +105,7 @@ class Ingest:
         self._embedder = embedder
         self._limits = limits
         self._report = report
+        self._progressive = progressive
         self._progress = progress
         self._on_change = on_change or (lambda change: None)
         self._stop = stop or (lambda: False)
@@ -144,6 +147,11 @@ class Ingest:
             self._tell(work.relpath)
         self._flush()
         self._writer.drop_empty_roots()
+        for n_new in self._embedder.embed_waiting():
+            self._report.embedded += n_new
+            self._tell("vectors")
+            if self._stop():
+                raise Stopped
 
     def _move(self, work: Work, content: Content) -> bool:
         """Follow a file to its new name; False where a document of another file has a source that it would get."""
@@ -239,9 +247,11 @@ class Ingest:
         raise LoadError(f"has the same relative path as files of {n} other folders")
 
     def _flush(self) -> None:
-        """Embed what waits, then commit file by file."""
+        """Embed what waits, or put that off, then commit file by file."""
         chunks = [chunk for loaded in self._waiting for _, cut in loaded.documents for chunk in cut]
-        for n_new in self._embedder.embed(chunks):
+        if self._progressive:
+            self._embedder.put_off(chunks)
+        for n_new in self._embedder.embed([] if self._progressive else chunks):
             self._report.embedded += n_new
             self._tell(self._waiting[-1].row.relpath)
             if self._stop():

@@ -111,3 +111,9 @@ def m002_loose_embeddings_filters_and_roots(db: Database) -> None:
             select old.embedding_id where not exists (select 1 from chunks where embedding_id = old.embedding_id);
     end;
     """)
+
+
+@migrations()
+def m003_embeddings_that_wait(db: Database) -> None:
+    """An embedding may wait for its vector, which is empty then; which ones do is found without looking at all."""
+    db.executescript("create index embeddings_waiting on embeddings (id) where vector = x'';")

@@ -78,12 +78,15 @@ class Retriever:
         while True:
             found = (
                 view.dense(vector, k=depth + 1, passing=passing) if vector is not None else {},
-                view.store.bm25(terms, k=depth + 1, passing=passing) if mode != "dense" else {},
+                view.store.bm25(terms, k=depth + 1, passing=passing.bits if passing else None)
+                if mode != "dense"
+                else {},
             )
             dense, sparse = (_whole_ties(side, depth=depth) for side in found)
             scores = dense or sparse
             if mode == "hybrid":
-                scores = fuse(dense, sparse, ceiling=ceiling, weight=self._weight)
+                waiting = view.store.waiting_of(list(sparse))
+                scores = fuse(dense, sparse, ceiling=ceiling, weight=self._weight, waiting=waiting)
             hits = _ranked(view, scores, k=k, passing=passing)
             # Copies of one text, or one score, can fill the candidates: look deeper until there are k texts, of which
             # both sides had a say, or no more chunks.

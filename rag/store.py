@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import sqlite3
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.bm25 import WordIndex
 from rag.errors import IndexDamagedError, IndexMismatchError
 from rag.types import Chunk, Document, JsonValue, Place, Section
-from rag.words import stems
 
 APPLICATION_ID = 0x464E5445  # 'FNTE', in SQLite's header: this file is an index of ours
-FORMAT_VERSION = 2  # of the schema; kept in SQLite's user_version. A reader takes every version up to this one
-_K1_PLUS_1 = 2.2  # FTS5 fixes k1 at 1.2
+FORMAT_VERSION = 3  # of the schema; kept in SQLite's user_version. A reader takes every version up to this one
 _READER_CACHE_KB = 16_384
 _VARIABLES = 500  # per statement, well below SQLite's limit on every build
 
@@ -72,6 +73,7 @@ class Store:
         self.path = path
         self.file_id = file_id(path)  # of the file that was opened
         self._db = _connect(path)
+        self._words = WordIndex(self._db)
         try:
             self._version = version = int(self._db.execute("pragma user_version").fetchone()[0])
             tables = {row[0] for row in self._db.execute("select name from sqlite_master where type = 'table'")}
@@ -139,12 +141,12 @@ class Store:
         return bytes(row[0]) if row else None
 
     def vectors_since(self, change: int, *, batch: int = 8192) -> Iterator[tuple[list[int], bytes]]:
-        """(chunk ids, their float16 vectors one after the other) of all chunks added after a change."""
+        """(chunk ids, their float16 vectors one after the other) of all chunks that are new, or got theirs, since."""
         # Of few among many, found by the index on changes: SQLite would rather go through all in their order.
         chosen = "c.change_id > ?" if change == 0 else "c.id in (select id from chunks where change_id > ?)"
         cursor = self._db.execute(
             "select c.id, e.vector from chunks c join embeddings e on e.id = c.embedding_id"
-            f" where {chosen} order by c.id",
+            f" where {chosen} and e.vector <> x'' order by c.id",
             [change],
         )
         while rows := cursor.fetchmany(batch):
@@ -153,26 +155,18 @@ class Store:
     def removed_since(self, change: int) -> list[int]:
         return [row[0] for row in self._db.execute("select chunk_id from removed_chunks where change_id > ?", [change])]
 
-    def bm25(self, terms: Sequence[str], *, k: int, passing: Container[object] | None = None) -> dict[int, float]:
+    def bm25(self, terms: Sequence[str], *, k: int, passing: NDArray[np.uint8] | None = None) -> dict[int, float]:
         """The k best chunks that hold any of the terms, by FTS5's BM25 (k1 1.2, b 0.75); higher is better.
 
         Args:
             terms: any one of them is enough.
             k: how many at most.
-            passing: only chunks of these ids; words are weighed over all chunks nonetheless.
+            passing: only chunks whose bits are 1 (`Passing.bits`); words are weighed over all chunks nonetheless.
         """
         if not terms:
             return {}
-        match = " OR ".join(f'"{term.replace(chr(34), chr(34) * 2)}"' for term in terms)
-        condition = ""
-        if passing is not None:
-            # SQLite asks for one row after the other, the best first, until k have passed.
-            self._db.create_function("passes", 1, passing.__contains__)
-            condition = "and passes(rowid)"
-        rows = self._db.execute(
-            f"select rowid, rank from chunks_fts where chunks_fts match ? {condition} order by rank limit ?", [match, k]
-        )
-        return {row[0]: -row[1] for row in rows}
+        with self.transaction():
+            return self._current_words().best(terms, k=k, passing=passing)
 
     def bm25_ceiling(self, terms: Sequence[str]) -> float:
         """The score that no chunk can exceed: (k1 + 1) times the sum of FTS5's weights of the terms.
@@ -180,19 +174,20 @@ class Store:
         FTS5 weighs a term log((n - df + 0.5) / (df + 0.5)), and never below 1e-6; a term of several words (`foo_bar`),
         which it takes as a phrase, is weighed here by its rarest word.
         """
-        split = stems(terms)
-        found = self.document_frequencies(sorted({stem for words in split for stem in words}))
-        n = self.n_chunks()
-        rarest = [min((found.get(stem, 0) for stem in words), default=0) for words in split]
-        return _K1_PLUS_1 * sum(max(math.log((n - min(df, n) + 0.5) / (df + 0.5)), 1e-6) for df in rarest)
+        with self.transaction():
+            return self._current_words().ceiling(terms)
 
     def document_frequencies(self, stems: Sequence[str]) -> dict[str, int]:
         """In how many chunks each stemmed word stands; words that stand in none are left out."""
-        found = {}
-        for part in in_parts(list(stems)):
-            rows = self._db.execute(f"select term, doc from chunks_words where term in ({marks(part)})", part)
-            found.update({row[0]: int(row[1]) for row in rows})
-        return found
+        with self.transaction():
+            return self._current_words().document_frequencies(stems)
+
+    def _current_words(self) -> WordIndex:
+        now = self.last_change()
+        if now != self._words.change:
+            change, token = self._words.change
+            self._words.move_to(now, follows=self.change_token(change) == token)
+        return self._words
 
     def chunks(self, ids: Iterable[int]) -> dict[int, Chunk]:
         """The chunks of those ids that exist."""
@@ -273,6 +268,40 @@ class Store:
         """Whether the document of that source came from a file."""
         return (self.owner(source) or ("", ""))[0] != ""
 
+    def waiting_texts(self, *, limit: int) -> dict[bytes, str]:
+        """What the encoder is still to be given, by its key: the texts of passages that have no vector yet."""
+        rows = self._db.execute(
+            "select e.key, c.context, c.text from embeddings e join chunks c on c.id ="
+            " (select min(id) from chunks where embedding_id = e.id) where e.vector = x'' order by e.id limit ?",
+            [limit],
+        )
+        return {bytes(row[0]): Chunk("", row[2], 0, len(row[2]), context=row[1]).encoded for row in rows}
+
+    def n_waiting(self) -> int:
+        """How many passages have no vector yet."""
+        if self._version < 3:
+            return 0
+        rows = self._db.execute(
+            "select count(*) from embeddings e join chunks c on c.embedding_id = e.id where e.vector = x''"
+        )
+        return int(rows.fetchone()[0])
+
+    def waiting_of(self, ids: Sequence[int]) -> set[int]:
+        """Those of the chunks that have no vector yet."""
+        if self._version < 3:
+            return set()
+        if not self._db.execute("select exists (select 1 from embeddings where vector = x'')").fetchone()[0]:
+            return set()  # as the index on them tells at once
+        return {
+            row[0]
+            for part in in_parts(list(ids))
+            for row in self._db.execute(
+                "select c.id from chunks c join embeddings e on e.id = c.embedding_id"
+                f" where c.id in ({marks(part)}) and e.vector = x''",
+                part,
+            )
+        }
+
     def changed_chunks(self, *, since: int) -> int:
         """How many chunks were added or removed after a change."""
         sql = (
@@ -318,10 +347,11 @@ class Store:
         return {"at": row[0], **json.loads(row[1])} if row else None
 
     def known_embeddings(self, keys: Sequence[bytes]) -> dict[bytes, int]:
-        """The ids of the embeddings that are there, by key."""
+        """The ids of the embeddings that are there, by key; one that waits for its vector is not."""
         found: dict[bytes, int] = {}
         for part in in_parts(list(keys)):
-            rows = self._db.execute(f"select key, id from embeddings where key in ({marks(part)})", part)
+            there = f"key in ({marks(part)}) and vector <> x''"
+            rows = self._db.execute(f"select key, id from embeddings where {there}", part)
             found.update({bytes(row[0]): row[1] for row in rows})
         return found
 

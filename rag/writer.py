@@ -113,10 +113,34 @@ class StoreWriter:
     # Embeddings
 
     def add_embeddings(self, keys: Sequence[bytes], vectors: Sequence[bytes]) -> None:
-        """Kept from this moment on: an ingest that is killed later need not embed these texts again."""
+        """Kept from this moment on: an ingest that is killed later need not embed these texts again.
+
+        Passages that waited for one of them are changed by that.
+        """
+        with self.transaction():
+            waited = [
+                row[0]
+                for part in in_parts(list(keys))
+                for row in self._db.execute(
+                    f"select id from embeddings where key in ({marks(part)}) and vector = x''", part
+                )
+            ]
+            self._db.executemany(
+                "insert into embeddings (key, vector) values (?, ?)"
+                " on conflict (key) do update set vector = excluded.vector where vector = x''",
+                zip(keys, vectors, strict=True),
+            )
+            if waited:
+                change = self._new_change()
+                self._db.executemany(
+                    "update chunks set change_id = ? where embedding_id = ?", [(change, id_) for id_ in waited]
+                )
+
+    def add_waiting(self, keys: Sequence[bytes]) -> None:
+        """Embeddings whose vectors come later, so that passages can be kept, and found by their words, without them."""
         with self.transaction():
             self._db.executemany(
-                "insert or ignore into embeddings (key, vector) values (?, ?)", zip(keys, vectors, strict=True)
+                "insert or ignore into embeddings (key, vector) values (?, x'')", [(key,) for key in keys]
             )
 
     def n_loose_embeddings(self) -> int:

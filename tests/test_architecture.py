@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each row may import from those above it. A package stands for all of its modules.
 ROWS = [
     ["types", "errors", "progress"],
-    ["chunking", "filters", "fusion", "sentences", "questions", "words", "files", "locks"],
+    ["chunking", "filters", "fusion", "sentences", "questions", "words", "files", "locks", "bm25"],
     [
         "folders",
         "loaders",
@@ -39,7 +39,7 @@ ROWS = [
 NEIGHBOURS = {
     ("writer", "store"), ("writer", "audit"), ("audit", "store"), ("writer", "migrations"), ("extractive", "encoders"),
     ("extractive", "generator"), ("evaluation", "pipeline"), ("cli", "quickstart"),
-    ("doctor", "reembed"),
+    ("doctor", "reembed"), ("bm25", "words"),
 }  # fmt: skip
 ROW_OF = {module: row for row, modules in enumerate(ROWS) for module in modules}
 

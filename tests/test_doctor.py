@@ -330,7 +330,7 @@ MENDABLE = [
            f"update embeddings set vector = {vector(1 / 16, 255)} where id = {embedding('bees.txt')}"),
     damage("vector of another length, for the vectors", "snapshot", "are not all of one dimension",
            f"update embeddings set vector = {vector(1 / 16, 255)} where id = {embedding('bees.txt')}"),
-    damage("no vector", "embeddings", "is not 256 numbers of length 1",
+    damage("no vector", "snapshot", "are not those of the passages",
            f"update embeddings set vector = x'' where id = {embedding('bees.txt')}"),
     damage("vector of an odd length", "embeddings", "is not 256 numbers of length 1",
            f"update embeddings set vector = x'010203' where id = {embedding('bees.txt')}"),

@@ -67,6 +67,7 @@ class SyncOptions(TypedDict):
 )
 @click.option("--rehash", is_flag=True, help="Read every file, whatever its size and time say.")
 @click.option("--keep-missing", is_flag=True, help="Keep the documents whose files have gone.")
+@click.option("--progressive", is_flag=True, help="Found by words within seconds; vectors follow.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
 @wait_option
 @json_option
@@ -80,6 +81,7 @@ def ingest(
     max_file_mb: float,
     rehash: bool,
     keep_missing: bool,
+    progressive: bool,
     dry_run: bool,
     wait: bool,
     as_json: bool,
@@ -112,7 +114,14 @@ def ingest(
     bar = ProgressBar()
     chosen = chosen_encoder(encoder, form, folder)
     with Index.open_or_create(folder, encoder=chosen, **waiting(wait)) as opened, bar, Interrupt() as interrupt:
-        report = opened.ingest(*paths, **which, max_file_mb=max_file_mb, progress=bar.update, stop=interrupt)
+        report = opened.ingest(
+            *paths,
+            **which,
+            max_file_mb=max_file_mb,
+            progressive=progressive,
+            progress=bar.update,
+            stop=interrupt,
+        )
     print_json(report.as_json()) if as_json else print_report(report, folder)
     if report.stopped:
         click.echo("Stopped. What was read is kept; the same command goes on from there.", err=True)

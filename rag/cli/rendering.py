@@ -149,7 +149,7 @@ def print_status(found: IndexStatus) -> None:
     rows = [
         ("index", str(found.path)),
         ("documents", f"{found.documents} in {found.files} files"),
-        ("passages", str(found.chunks)),
+        ("passages", str(found.chunks) + (f", {found.waiting} wait for their vectors" if found.waiting else "")),
         ("size", f"{found.bytes / 1e6:.1f} MB ({_parts_of(found.sizes)})"),
         ("encoder", f"{found.encoder} ({_form_of(found)})"),
         *([("changing to", f"{found.reembedding}: rag reembed goes on with it")] if found.reembedding else []),
