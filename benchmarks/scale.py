@@ -1,10 +1,12 @@
 """What an index costs again as it grows: nothing changed, one more document, the first search; up to a million chunks.
 
-    python -m benchmarks.scale --text FOLDER --chunks 10000 100000 1000000
+    python -m benchmarks.scale --text FOLDER --chunks 1000 10000 100000 1000000
 
 The chunks are made of shuffled sentences of the texts below FOLDER (.txt, .md or .txt.gz), so that words are as
-frequent as in real text; their vectors are mixtures of pairs of real ones. Every row is a whole process, `rag ...`, as
-a person runs it; the first rows are of an index of one small file, so that what grows can be told from what does not.
+frequent as in real text; their vectors are mixtures of pairs of real ones. Every row but that of warm searches is a
+whole process, `rag ...`, as a person runs it; the first rows are of an index of one small file, so that what grows can
+be told from what does not. What is found goes to benchmarks/results/scale.json, and `python -m benchmarks --rows`
+plots it.
 """
 
 from __future__ import annotations
@@ -15,16 +17,18 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.peers import Corpus
+from benchmarks.processes import ROOT, machine, run
 from rag.encoders import load_encoder
 from rag.index import Index
 from rag.sentences import sentence_spans
@@ -102,30 +106,22 @@ def build(place: Path, sentences: list[str], *, files: int, chunks: int) -> floa
     return time.perf_counter() - started
 
 
-# A process inherits the peak memory of the one that starts it: a small one stands in between.
-LAUNCHER = """
-import json, os, sys, time
-started = time.perf_counter()
-pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "rag.cli", *sys.argv[1:]], os.environ,
-                     file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
-_, status, usage = os.wait4(pid, 0)
-print(json.dumps([time.perf_counter() - started, usage.ru_maxrss // 1024, os.waitstatus_to_exitcode(status)]))
-"""
-
-
-def timed(*words: str) -> tuple[float, int]:
-    """Seconds and peak memory in MB of a whole `rag` process."""
-    done = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, *words], stdout=subprocess.PIPE, check=True)
-    seconds, megabytes, code = json.loads(done.stdout)
-    if code:
-        raise SystemExit(f"rag {' '.join(words)} ended with {code}")
-    return seconds, megabytes
-
-
 def median(place: Path, *words: str, times: int = 3) -> dict[str, float]:
-    runs = sorted(timed(*words, "--index", str(place / "index"), "--json") for _ in range(times))
-    seconds, megabytes = runs[times // 2]
-    return {"seconds": round(seconds, 2), "peak_mb": megabytes}
+    """Seconds, CPU seconds and peak memory of a whole `rag` process, that of middling length of some."""
+    command = [sys.executable, "-m", "rag.cli", *words, "--index", str(place / "index"), "--json"]
+    cost = sorted((run(command) for _ in range(times)), key=lambda cost: cost.wall_s)[times // 2]
+    return {"seconds": round(cost.wall_s, 2), "cpu_s": round(cost.cpu_s, 2), "peak_mb": round(cost.peak_mb)}
+
+
+def warm(place: Path, sentences: list[str]) -> dict[str, float]:
+    """Short queries to an index that is open, one after the other."""
+    from benchmarks.corpora import short_queries
+
+    Corpus(place, queries=short_queries(sentences, n=220, seed=3)).write(place)
+    worker = [sys.executable, "-m", "benchmarks.worker", "warm", "footnote", str(place), str(place / "index")]
+    cost = run(worker)
+    found = json.loads(cost.out.strip().splitlines()[-1])
+    return {"p50_ms": round(found["p50_ms"], 1), "p95_ms": round(found["p95_ms"], 1), "peak_mb": round(cost.peak_mb)}
 
 
 def measured(place: Path, sentences: list[str]) -> dict[str, dict[str, float]]:
@@ -146,6 +142,7 @@ def measured(place: Path, sentences: list[str]) -> dict[str, dict[str, float]]:
     rows["a search in a new process"] = median(place, *search)
     rows["the same, one document passes a filter"] = median(place, *search, "--where", "path=00/000000.txt")
     rows["the same, all documents pass a filter"] = median(place, *search, "--where", "modified<2020")
+    rows["a warm search"] = warm(place, sentences)
     rows["rag status"] = median(place, "status", times=1)
     return rows
 
@@ -153,26 +150,39 @@ def measured(place: Path, sentences: list[str]) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, default=Path("corpora/embeddings"))
-    parser.add_argument("--chunks", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--chunks", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--result", type=Path, default=ROOT / "benchmarks" / "results" / "scale.json")
     parser.add_argument("--place", type=Path, help="a folder to work in, emptied before and after")
     options = parser.parse_args()
     sentences = sentences_below(options.text)
     place: Path = options.place or Path(tempfile.mkdtemp(prefix="footnote-scale-"))
-    found: dict[str, object] = {}
+    sizes: list[dict[str, object]] = []
     for chunks in (1, *options.chunks):
         shutil.rmtree(place, ignore_errors=True)
         files = min(options.files, chunks)
         seconds = build(place, sentences, files=files, chunks=chunks)
         with Index.open(place / "index") as index:
             status = index.status()
-        found[f"{chunks} chunks in {files} files"] = {
-            "built in s": round(seconds, 1),
-            "on disk, MB": round(status.bytes / 1e6, 1),
-            **measured(place, sentences),
-        }
-        print(json.dumps({f"{chunks} chunks": found[f"{chunks} chunks in {files} files"]}), file=sys.stderr)
+        sizes.append(
+            {
+                "chunks": status.chunks,
+                "files": files,
+                "built_s": round(seconds, 1),
+                "on_disk_mb": round(status.bytes / 1e6, 1),
+                "rows": measured(place, sentences),
+            }
+        )
+        print(json.dumps(sizes[-1]), file=sys.stderr, flush=True)
     shutil.rmtree(place, ignore_errors=True)
+    found = {
+        "text": options.text.resolve().name,
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "sizes": sizes,
+    }
+    options.result.parent.mkdir(parents=True, exist_ok=True)
+    options.result.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=2))
 
 
