@@ -390,6 +390,7 @@ def _connect(path: Path) -> sqlite3.Connection:
                 isolation_level=None,
                 timeout=30,
             )
+            db.execute(WordIndex.SETUP)
             db.execute("pragma query_only = 1")
             db.execute(f"pragma cache_size = -{_READER_CACHE_KB}")
             db.execute("select 1 from sqlite_master limit 1").fetchone()
