@@ -61,6 +61,7 @@ class IndexStatus:
     encoder: str
     encoder_form: str
     encoder_cosine: float | None  # of that form's vectors to those of 32 bits, in the mean, where it was measured
+    vectors: dict[str, JsonValue]  # how they are searched, and what was measured of that when it is not exact
     reembedding: str | None  # the encoder whose vectors are being filled in beside, if a change was begun
     created: str
     made_with: dict[str, JsonValue]
@@ -351,6 +352,7 @@ class Index:
                 encoder=manifest["encoder"]["name"],
                 encoder_form=manifest["encoder"]["form"],
                 encoder_cosine=manifest["encoder"].get("cosine"),
+                vectors=self._vectors.record(store),
                 reembedding=(manifest.get(PENDING) or {}).get("name"),
                 created=manifest["created"],
                 made_with=manifest["made_with"],
@@ -627,8 +629,11 @@ class Index:
             self._drop_loose_embeddings(at_work, at_most=0)
             at_work.writer.forget_removed(upto=at_work.store.last_change()[0])
             is_clean = at_work.writer.compact() and at_work.writer.n_loose_embeddings() == 0
-            with self.reading() as view:
-                is_clean = self._vectors.save(view.store, dim=self._dim) and is_clean
+            vectors, store = VectorCache(self.path), at_work.store
+            with store.transaction():
+                is_clean = vectors.save(store, dim=self._dim, anew=True) and is_clean
+                record = vectors.record(store)
+            at_work.writer.set_manifest({"vectors": record})
             return Compaction(before, sum(sizes_below(self.path).values()), is_clean)
 
     @classmethod
@@ -685,9 +690,13 @@ class Index:
 
     def _refresh_snapshot(self, at_work: _Session) -> None:
         """Write a snapshot if one is due, and then shorten the log that led from the one before."""
-        with self.reading() as view:
-            change = self._vectors.refresh(view.store, dim=self._dim)
+        # By a reader of its own: with millions of vectors this takes minutes, in which other threads go on searching.
+        vectors, store = VectorCache(self.path), at_work.store
+        with store.transaction():
+            change = vectors.refresh(store, dim=self._dim)
+            record = vectors.record(store)
         if change is not None:
+            at_work.writer.set_manifest({"vectors": record})
             at_work.writer.forget_removed(upto=change)
 
     @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,13 +12,20 @@ from numpy.typing import NDArray
 
 from rag.errors import IndexDamagedError
 from rag.store import Store
-from rag.vectors import Vectors, is_snapshot
+from rag.types import JsonValue
+from rag.vectors import FlatVectors, SketchedVectors, Vectors, is_sketched, is_snapshot, read_snapshot
+from rag.vectors.sketched import SAMPLE, read_measured
+
+_Batches = Iterable[tuple[Sequence[int] | NDArray[np.int64], NDArray[np.float16]]]
 
 SNAPSHOT_NAME = re.compile(r"vectors-(\d+)\.faiss")
 # Changed chunks before a snapshot is written again, at least, or this share of all if that is more. Every new process
-# reads what has changed since, 20 microseconds a chunk; writing all again costs a hundredth of embedding that share.
+# reads what has changed since, 10 microseconds a chunk; writing all again costs a hundredth of embedding that share.
 _DUE_AFTER = 1_000
-_DUE_SHARE = 0.01
+_DUE_SHARE = 0.02
+# Vectors from which on sketches are searched instead of all vectors: 200,000 of 384 dimensions take 10 ms and 154 MB.
+_SKETCHED_FROM = 200_000
+_LOST = 0.005  # of recall, beyond which sketches are not those of the vectors
 
 
 class VectorCache:
@@ -28,10 +35,18 @@ class VectorCache:
     of another index, from before a power cut) are given up, and all is read from SQLite. Not thread-safe.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, sketched_from: int | None = None) -> None:
+        """Bind a folder.
+
+        Args:
+            folder: of the index.
+            sketched_from: vectors from which on a snapshot that is written here holds sketches.
+        """
         self._folder = folder
+        self._sketched_from = _SKETCHED_FROM if sketched_from is None else sketched_from
         self._vectors: Vectors | None = None
         self._at = (0, b"")  # the change that they are brought to
+        self._from = 0  # the change of the snapshot that they began with
 
     def forget(self) -> None:
         """Let go of the vectors; the next use reads them again."""
@@ -41,8 +56,10 @@ class VectorCache:
         """The vectors as the open transaction of `store` sees them."""
         now = store.last_change()
         leads_here = self._at == now or store.change_token(self._at[0]) == self._at[1]
-        if self._vectors is None or self._vectors.dim != dim or not leads_here:
+        if self._vectors is None or self._vectors.dim != dim or not leads_here or self._is_outrun(now):
+            self._vectors = None  # first, so that its file is closed
             self._vectors, self._at = self._from_snapshot(store, dim)
+            self._from = self._at[0]
         vectors, (since, _) = self._vectors, self._at
         if self._at != now:
             self._vectors = None  # until they are whole: an interrupt must not leave half of the changes behind
@@ -52,20 +69,85 @@ class VectorCache:
                 vectors.add(ids, added)
             self._vectors, self._at = vectors, now
             if since == 0 and len(vectors):
-                self.save(store, dim=dim)
+                self._put(vectors, now)
         return vectors
 
-    def save(self, store: Store, *, dim: int) -> bool:
-        """Write a snapshot of what the transaction sees, in place of older ones; False where that cannot be done."""
-        vectors, (change, token) = self.current(store, dim=dim), self._at
+    def _is_outrun(self, now: tuple[int, bytes]) -> bool:
+        """Whether there are very many vectors, and a newer snapshot than these began with.
+
+        Else a process that goes on for long would hold in memory all that has changed since it began.
+        """
+        if self._at == now or self._vectors is None or len(self._vectors) < self._sketched_from:
+            return False
+        return any(self._from < change <= now[0] for change, _ in self.snapshots())
+
+    def save(self, store: Store, *, dim: int, anew: bool = False) -> bool:
+        """Write a snapshot of what the transaction sees, in place of older ones; False where that cannot be done.
+
+        Only a writer may call this: it can take minutes for millions of vectors.
+
+        Args:
+            store: read in its open transaction.
+            dim: of the vectors.
+            anew: from the rows of SQLite alone, so that nothing of what was removed shows.
+        """
+        now, n = store.last_change(), store.n_vectors()
+        if anew:
+            self.forget()
+        if n < self._sketched_from:
+            if anew or self._is_sketched(store):
+                flat = FlatVectors(dim)
+                for ids, added in _vectors_since(store, 0, dim=dim):
+                    flat.add(ids, added)
+                self._vectors, self._at = flat, now
+            return self._put(self.current(store, dim=dim), now)
+        if not anew and self._is_sketched(store):
+            vectors = self.current(store, dim=dim)
+            if isinstance(vectors, SketchedVectors) and n < 2 * vectors.measured.trained_on:
+                return self._put(vectors, now)
+        self.forget()
+        return self._build(store, now, dim=dim, n=n)
+
+    def _put(self, vectors: Vectors, now: tuple[int, bytes]) -> bool:
+        """Write vectors that are at a change as its snapshot."""
+        change, token = now
         with suppress(OSError):
-            kept = self._folder / f"vectors-{change}.faiss"
-            vectors.save(kept, change=change, token=token)
-            for older, file in self.snapshots():
-                if older < change:  # a newer one is another process's; one of no use goes when something is written
-                    file.unlink(missing_ok=True)
+            vectors.save(self._file(change), change=change, token=token)
+            self._drop_before(change)
             return True
         return False
+
+    def _build(self, store: Store, now: tuple[int, bytes], *, dim: int, n: int) -> bool:
+        """Write a snapshot with sketches from the rows of SQLite, of which few are held at once."""
+        change, token = now
+        ids = store.vector_ids()
+        chosen = np.sort(np.random.default_rng(0).choice(ids, size=min(SAMPLE, len(ids)), replace=False))
+        sample = np.concatenate([rows for _, rows in _rows(store.vectors_of(chosen.tolist()), dim=dim)])
+        with suppress(OSError):
+            batches = _vectors_since(store, 0, dim=dim)
+            SketchedVectors.build(self._file(change), batches, sample=sample, n=n, change=change, token=token)
+            self._drop_before(change)
+            return True
+        return False
+
+    def _file(self, change: int) -> Path:
+        return self._folder / f"vectors-{change}.faiss"
+
+    def _drop_before(self, change: int) -> None:
+        for older, file in self.snapshots():
+            if older < change:  # a newer one is another process's; one of no use goes when something is written
+                file.unlink(missing_ok=True)
+
+    def _is_sketched(self, store: Store) -> bool:
+        """Whether the newest snapshot is of the kind for very many vectors."""
+        return any(is_sketched(file) for _, file in self._valid(store)[:1])
+
+    def record(self, store: Store) -> dict[str, JsonValue]:
+        """What kind the newest snapshot is, and what was measured of it."""
+        for _, file in self._valid(store)[:1]:
+            if (measured := read_measured(file)) is not None:
+                return measured.record()
+        return {"kind": "exact", "vectors": store.n_vectors()}
 
     def refresh(self, store: Store, *, dim: int) -> int | None:
         """Write a snapshot if there is none, or too much has changed since; returns the change of a new one.
@@ -80,7 +162,8 @@ class VectorCache:
                     snapshot[1].unlink(missing_ok=True)
         if valid:
             behind = store.changed_chunks(since=valid[0][0])
-            if behind <= _DUE_AFTER or behind <= _DUE_SHARE * store.n_chunks():
+            is_flat_of_many = store.n_vectors() >= self._sketched_from and not is_sketched(valid[0][1])
+            if (behind <= _DUE_AFTER or behind <= _DUE_SHARE * store.n_chunks()) and not is_flat_of_many:
                 return None
         elif not now:
             return None
@@ -93,9 +176,13 @@ class VectorCache:
 
     def faults(self, store: Store, *, dim: int) -> list[str]:
         """What is wrong with the snapshots on disk, all their bytes read; none at all is fine."""
-        faults = self.torn(store)
-        if not faults and self.differing(store, dim=dim) is not None:
+        if faults := self.torn(store):
+            return faults
+        if self.differing(store, dim=dim) is not None:
             faults.append("the vectors, snapshot and changes since, are not those of the passages")
+        vectors = self._vectors
+        if isinstance(vectors, SketchedVectors) and vectors.recall() < vectors.measured.recall_at_10 - _LOST:
+            faults.append("the sketches in the snapshot are not those of its vectors, so that searches miss passages")
         return faults
 
     def torn(self, store: Store) -> list[str]:
@@ -111,15 +198,13 @@ class VectorCache:
 
     def differing(self, store: Store, *, dim: int) -> list[int] | None:
         """The chunks that have another vector here than in SQLite; None where all is the same, chunks included."""
-        fresh = Vectors(dim)
-        for batch, added in _vectors_since(store, 0, dim=dim):
-            fresh.add(batch, added)
         self.forget()  # so that the snapshot itself is read
-        ids, kept = self.current(store, dim=dim).items()
-        true_ids, true = fresh.items()
-        both, here, there = np.intersect1d(ids, true_ids, assume_unique=True, return_indices=True)
-        differs = (kept[here].view(np.uint16) != true[there].view(np.uint16)).any(axis=1)
-        if not differs.any() and np.array_equal(ids, true_ids):
+        weights = np.random.default_rng().integers(2**64 - 1, size=dim, dtype=np.uint64) | np.uint64(1)
+        ids, kept = _sums(self.current(store, dim=dim).rows(), weights)
+        true_ids, true = _sums(_vectors_since(store, 0, dim=dim), weights)
+        both, here, there = np.intersect1d(ids, true_ids, return_indices=True)
+        differs = kept[here] != true[there]
+        if not differs.any() and np.array_equal(np.sort(ids), true_ids):
             return None
         return [int(i) for i in both[differs]]
 
@@ -135,14 +220,27 @@ class VectorCache:
         for change, file in self._valid(store):
             token = store.change_token(change)
             assert token is not None
-            if (vectors := Vectors.read(file, dim=dim, token=token)) is not None:
+            if (vectors := read_snapshot(file, dim=dim, token=token)) is not None:
                 return vectors, (change, token)
-        return Vectors(dim), (0, b"")
+        return FlatVectors(dim), (0, b"")
 
 
 def _vectors_since(store: Store, change: int, *, dim: int) -> Iterator[tuple[list[int], NDArray[np.float16]]]:
+    return _rows(store.vectors_since(change), dim=dim)
+
+
+def _rows(batches: Iterator[tuple[list[int], bytes]], *, dim: int) -> Iterator[tuple[list[int], NDArray[np.float16]]]:
     try:
-        for ids, data in store.vectors_since(change):
+        for ids, data in batches:
             yield ids, np.frombuffer(data, dtype="<f2").reshape(len(ids), dim)
     except (ValueError, TypeError) as exc:
         raise IndexDamagedError(f"an embedding is not {dim} numbers: mend the index with rag doctor --repair") from exc
+
+
+def _sums(batches: _Batches, weights: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """All ids, and 64 bits that tell each one's vector from others: its numbers' bits, weighed and added up."""
+    ids, sums = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
+    for some, rows in batches:
+        ids.append(np.asarray(some, dtype=np.int64))
+        sums.append((np.ascontiguousarray(rows).view(np.uint16) * weights).sum(axis=1, dtype=np.uint64))
+    return np.concatenate(ids), np.concatenate(sums)

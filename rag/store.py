@@ -152,6 +152,27 @@ class Store:
         while rows := cursor.fetchmany(batch):
             yield [row[0] for row in rows], b"".join(row[1] for row in rows)
 
+    def n_vectors(self) -> int:
+        """How many chunks have their vector."""
+        return self.n_chunks() - self.n_waiting()
+
+    def vector_ids(self) -> NDArray[np.int64]:
+        """The ids of all chunks that have their vector, in no order."""
+        rows = self._db.execute(
+            "select id from chunks where embedding_id not in (select id from embeddings where vector = x'')"
+        )
+        return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+    def vectors_of(self, ids: Sequence[int]) -> Iterator[tuple[list[int], bytes]]:
+        """(chunk ids, their float16 vectors one after the other) of those of some chunks that have one."""
+        for part in in_parts(list(ids)):
+            rows = self._db.execute(
+                "select c.id, e.vector from chunks c join embeddings e on e.id = c.embedding_id"
+                f" where c.id in ({marks(part)}) and e.vector <> x''",
+                part,
+            ).fetchall()
+            yield [row[0] for row in rows], b"".join(row[1] for row in rows)
+
     def removed_since(self, change: int) -> list[int]:
         return [row[0] for row in self._db.execute("select chunk_id from removed_chunks where change_id > ?", [change])]
 

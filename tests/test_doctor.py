@@ -18,7 +18,7 @@ from rag.doctor import Diagnosis
 from rag.errors import EncoderError, IndexDamagedError, RagError
 from rag.index import Index
 from rag.types import Document, Section
-from rag.vectors import Vectors
+from rag.vectors import FlatVectors
 from tests.fakes import HashingEncoder
 from tests.test_index import found, sql
 
@@ -760,7 +760,7 @@ def hold_other_vectors(snapshot: Path, old: Path) -> None:
     ((token,),) = sql(old, f"select token from changes where id = {change}")
     rows = sql(old, f"select id from chunks where change_id <= {change}")
     assert isinstance(token, bytes)
-    others = Vectors(256)
+    others = FlatVectors(256)
     others.add([int(str(id_)) for (id_,) in rows], np.full((len(rows), 256), 1 / 16, np.float16))
     others.save(snapshot, change=change, token=token)
 

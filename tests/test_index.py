@@ -384,12 +384,12 @@ def take_another_index(snapshot: Path) -> None:
 
 
 def take_another_dimension(snapshot: Path) -> None:
-    from rag.vectors import Vectors
+    from rag.vectors import FlatVectors
 
     change = int(snapshot.stem.removeprefix("vectors-"))
     ((token,),) = sql(snapshot.parent, f"select token from changes where id = {change}")
     assert isinstance(token, bytes)
-    Vectors(7).save(snapshot, change=change, token=token)
+    FlatVectors(7).save(snapshot, change=change, token=token)
 
 
 def claim_a_later_change(snapshot: Path) -> None:
@@ -459,15 +459,15 @@ def test_an_interrupt_while_vectors_are_read_leaves_nothing_half_done(
     with Index.open(index.path, encoder=HashingEncoder()) as writer:
         writer.ingest(docs)
     with monkeypatch.context() as patch:
-        from rag.vectors import Vectors
+        from rag.vectors import FlatVectors
 
-        real = Vectors.add
+        real = FlatVectors.add
 
-        def interrupted(self: Vectors, ids: list[int], vectors: np.ndarray) -> None:
+        def interrupted(self: FlatVectors, ids: list[int], vectors: np.ndarray) -> None:
             real(self, ids, vectors)
             raise KeyboardInterrupt
 
-        patch.setattr(Vectors, "add", interrupted)
+        patch.setattr(FlatVectors, "add", interrupted)
         with pytest.raises(KeyboardInterrupt):
             found(index, "bark")
     with index.reading() as view:

@@ -152,6 +152,7 @@ def print_status(found: IndexStatus) -> None:
         ("passages", str(found.chunks) + (f", {found.waiting} wait for their vectors" if found.waiting else "")),
         ("size", f"{found.bytes / 1e6:.1f} MB ({_parts_of(found.sizes)})"),
         ("encoder", f"{found.encoder} ({_form_of(found)})"),
+        ("vectors", _vectors_of(found.vectors)),
         *([("changing to", f"{found.reembedding}: rag reembed goes on with it")] if found.reembedding else []),
         ("folders", ", ".join(map(clean, found.roots)) or "none"),
         ("created", found.created),
@@ -168,6 +169,13 @@ def _form_of(found: IndexStatus) -> str:
     """How the encoder is run, and what that loses."""
     lost = "" if found.encoder_cosine is None else f", mean cosine to 32 bits {found.encoder_cosine:.4f}"
     return clean(found.encoder_form) + lost
+
+
+def _vectors_of(record: Mapping[str, JsonValue]) -> str:
+    """How the vectors are searched, and what that loses."""
+    if record["kind"] == "exact":
+        return "exact"
+    return f"{record['kind']}, recall@10 {record['recall@10']:.3f} of exact ({record['queries']} queries)"
 
 
 def _parts_of(sizes: Mapping[str, int]) -> str:
