@@ -31,6 +31,7 @@ _LEFT_TO_FTS5 = 10_000  # places of the words of a query: up to here FTS5 takes 
 _POSTINGS_KEPT = 24_000_000  # of the words asked for last, at 5 to 6 bytes
 _FREQUENCIES_KEPT = 100_000
 _LARGEST_SPAN = 8  # of ids for each chunk: up to here a table tells a chunk's place, five times as fast as a search
+_GONE_KEPT = 10_000  # places of chunks that have gone, at least, before all lengths are read anew
 _COLUMNS = 2  # of chunks_fts: context and text
 _PER_STATEMENT = 500  # well below SQLite's limit on every build
 
@@ -211,6 +212,8 @@ class WordIndex:
         """Read how many words there are in each chunk that is new since the last change."""
         if len(self._scale):
             return
+        if len(self._ids) > 2 * self._n_chunks + _GONE_KEPT:  # most are of chunks that have gone
+            self._ids, self._lengths = np.zeros(0, dtype=np.int64), np.zeros(0)
         last = int(self._ids[-1]) if len(self._ids) else -1
         ids_text, sizes = self._db.execute(
             "select group_concat(id), group_concat(hex(sz), '') from chunks_fts_docsize where id > ?", [last]

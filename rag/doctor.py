@@ -103,13 +103,11 @@ class Doctor:
                 _check("words", "the word index holds exactly what the passages hold", audit.words),
                 _check("files", "every file that was read is known by its hash", audit.files),
                 _check("log", "the log of changes leads from any state to now", audit.log),
-                replace(
-                    _check(
-                        "documents",
-                        "every passage is its document's text at its place, with the embedding of that text",
-                        lambda: _some([f"{fault.source}: {fault.words}" for fault in audit.documents(space)]),
-                    ),
-                    notes=_to_read(audit),
+                _check(
+                    "documents",
+                    "every passage is its document's text at its place, with the embedding of that text",
+                    lambda: _some([f"{fault.source}: {fault.words}" for fault in audit.documents(space)]),
+                    notes=lambda: _to_read(audit),
                 ),
                 _check(
                     "embeddings",
@@ -117,6 +115,7 @@ class Doctor:
                     lambda: _some(
                         [f"embedding {i} is not {self._dim} numbers of length 1" for i in self._wrong(audit)]
                     ),
+                    notes=self._to_embed,
                 ),
                 _check("unused", "the embeddings that no passage uses are known", audit.loose),
                 _check("snapshot", "the vectors are those of the passages, and no file is torn", self._snapshot),
@@ -138,11 +137,8 @@ class Doctor:
             notes = self._mend_rows(audit)
         except sqlite3.DatabaseError as exc:  # rows that cannot be read or written
             failure = f" ({exc})"
-        self._vectors.forget()
-        for _, file in self._vectors.snapshots():
-            file.unlink(missing_ok=True)
         with suppress(sqlite3.DatabaseError, IndexDamagedError), self._store.transaction():
-            self._vectors.save(self._store, dim=self._dim)
+            self._vectors.renew(self._store, dim=self._dim)
         checks = []
         for check in self.examine().checks:
             if not check.holds and (failure or check.name != "documents"):  # what a document needs, its fault says
@@ -165,6 +161,7 @@ class Doctor:
             faults = list(audit.documents(space))
             audit.disown_files(fault.source for fault in faults if fault.doubts_text)
             unsure = audit.without_file(fault.source for fault in faults if fault.doubts_text and fault.can_cut)
+            audit.rebuild_log()  # with the words: no reader goes on from what it knew of them
         for fault in faults:
             if fault.can_cut:
                 self._cut_again(fault.source, space)
@@ -173,7 +170,6 @@ class Doctor:
         with self._writer.transaction():
             audit.drop_unused_embeddings(wrong)
             audit.rebuild_loose()
-            audit.rebuild_log()
         names = ", ".join(_some(unsure))
         return (f"the text may not be what was added, and no file can tell: add again {names}",) if unsure else ()
 
@@ -197,6 +193,11 @@ class Doctor:
         is_between = bool(self._store.manifest().get(PENDING))
         return audit.embeddings(self._dim, and_others=is_between)
 
+    def _to_embed(self) -> tuple[str, ...]:
+        n = self._store.n_waiting()
+        which = "1 passage waits for its vector" if n == 1 else f"{n} passages wait for their vectors"
+        return (f"{which}, until the next rag ingest",) if n else ()
+
     def _snapshot(self) -> list[str]:
         try:
             with self._store.transaction():
@@ -210,9 +211,11 @@ class Doctor:
         return encoder["space"]
 
 
-def _check(name: str, promise: str, faults: Callable[[], Iterable[str]]) -> Check:
+def _check(
+    name: str, promise: str, faults: Callable[[], Iterable[str]], *, notes: Callable[[], tuple[str, ...]] = tuple
+) -> Check:
     try:
-        return Check(name, promise, tuple(faults()))
+        return Check(name, promise, tuple(faults()), notes=notes())
     except (sqlite3.DatabaseError, ValueError, TypeError) as exc:  # what cannot be read cannot hold
         return Check(name, promise, (f"it cannot be read ({exc})",))
 
@@ -223,9 +226,6 @@ def _some(faults: list[str]) -> list[str]:
 
 
 def _to_read(audit: Audit) -> tuple[str, ...]:
-    try:
-        names = audit.files_to_read()
-    except sqlite3.DatabaseError:  # another check says so
-        return ()
+    names = audit.files_to_read()
     which = "1 file" if len(names) == 1 else f"{len(names)} files"
     return (f"{which} will be read again by the next rag ingest: {', '.join(_some(names))}",) if names else ()

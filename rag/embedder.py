@@ -57,6 +57,10 @@ class Embedder:
         while texts := self._store.waiting_texts(limit=TEXTS_PER_BATCH):
             yield self._keep(texts)
 
+    def embed_again(self, texts: Mapping[bytes, str]) -> None:
+        """Embed what is embedded once more, in the form that the encoder has now, in place of the vectors there are."""
+        self._keep(texts, replace=True)
+
     def _new_texts(self, chunks: Sequence[Chunk]) -> dict[bytes, str]:
         """What was never embedded, by its key."""
         if not chunks:
@@ -66,14 +70,15 @@ class Embedder:
         known = self._store.known_embeddings(list(texts))
         return {key: text for key, text in texts.items() if key not in known}
 
-    def _keep(self, texts: Mapping[bytes, str]) -> int:
+    def _keep(self, texts: Mapping[bytes, str], *, replace: bool = False) -> int:
         vectors = self.encoder.encode_documents(list(texts.values()))
         if vectors.shape != (len(texts), self.encoder.dim) or not np.isfinite(vectors).all():
             raise EncoderError(
                 f"the encoder {self.encoder.name!r} gave vectors of shape {vectors.shape}, or numbers that are not "
                 f"finite, where {(len(texts), self.encoder.dim)} was expected: use another"
             )
-        self._writer.add_embeddings(list(texts), [vector.astype("<f2").tobytes() for vector in vectors])
+        rows = [vector.astype("<f2").tobytes() for vector in vectors]
+        self._writer.add_embeddings(list(texts), rows, replace=replace)
         return len(texts)
 
 

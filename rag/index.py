@@ -31,7 +31,7 @@ from rag.loaders.base import storable
 from rag.locks import HOLDER, write_lock
 from rag.plan import FileChange, Preview, make_plan
 from rag.progress import Progress, Stopped
-from rag.reembed import PENDING, ReembedReport, reembed
+from rag.reembed import PENDING, ReembedReport, reembed, take_form
 from rag.snapshots import VectorCache
 from rag.store import DocumentRow, Store, file_id
 from rag.types import Document, JsonValue
@@ -496,6 +496,7 @@ class Index:
         """Go over to another encoder: fill its vectors in beside the old, which serve meanwhile, then switch at once.
 
         A run that was stopped or killed goes on where it was. No file is read: the stored text is what is embedded.
+        Where it is the same encoder in another form, all is embedded once more; by another name, nothing is.
 
         Args:
             encoder: the new one.
@@ -512,29 +513,23 @@ class Index:
             with self._writing("reembed", stop) as at_work:
                 old = self._manifest["encoder"]
                 manifest: dict[str, JsonValue] = {"encoder": encoder_record(loaded)}
-                if old["space"] == loaded.space:
-                    # It may go by another name, or run in another form; and a change to another one is given up.
-                    is_given_up = bool(at_work.store.manifest().get(PENDING))
-                    with at_work.writer.transaction():
-                        at_work.writer.set_manifest({**manifest, PENDING: None})
-                        if is_given_up:
-                            at_work.writer.drop_loose_embeddings()
-                else:
-                    chunking = chunking_for(loaded, instead_of=old, max_tokens=self._chunking().max_tokens)
-                    embedder = Embedder(lambda: loaded, chunking, store=at_work.store, writer=at_work.writer)
-                    manifest["chunking"] = chunking.record()
-                    try:
-                        reembed(
-                            at_work.writer,
-                            at_work.store,
-                            embedder,
-                            report,
-                            manifest=manifest,
-                            progress=progress,
-                            stop=stop,
-                        )
-                    except Stopped:
-                        report.stopped = True
+                chunking, change = self._chunking(), take_form
+                if old["space"] != loaded.space:
+                    chunking = chunking_for(loaded, instead_of=old, max_tokens=chunking.max_tokens)
+                    manifest["chunking"], change = chunking.record(), reembed
+                embedder = Embedder(lambda: loaded, chunking, store=at_work.store, writer=at_work.writer)
+                try:
+                    change(
+                        at_work.writer,
+                        at_work.store,
+                        embedder,
+                        report,
+                        manifest=manifest,
+                        progress=progress,
+                        stop=stop,
+                    )
+                except Stopped:
+                    report.stopped = True
                 with self._lock:
                     self._manifest_at = (-1, b"")  # read it again
                     self._heed_manifest(at_work.store)
@@ -694,7 +689,7 @@ class Index:
         vectors, store = VectorCache(self.path), at_work.store
         with store.transaction():
             change = vectors.refresh(store, dim=self._dim)
-            record = vectors.record(store)
+            record = vectors.record(store) if change is not None else None
         if change is not None:
             at_work.writer.set_manifest({"vectors": record})
             at_work.writer.forget_removed(upto=change)

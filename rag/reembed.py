@@ -12,6 +12,7 @@ from rag.types import Chunk, Document, JsonValue
 from rag.writer import StoreWriter
 
 PENDING = "reembedding"  # in the manifest: the encoder whose vectors are being filled in, or null
+_AGAIN = "embedding_again"  # in the manifest: the form in which all is embedded once more, and how far that is, or null
 
 
 @dataclass(slots=True)
@@ -85,8 +86,46 @@ def reembed(
         waiting.clear()
     documents = ((source, embedder.cut(_document(store, source))) for source in sources)
     with writer.transaction():
-        writer.switch_encoder(documents, {**manifest, PENDING: None}, space=encoder.space)
+        writer.switch_encoder(documents, {**manifest, PENDING: None, _AGAIN: None}, space=encoder.space)
         writer.drop_loose_embeddings()  # of the old encoder, and of any length: none must outlive the note of a change
+
+
+def take_form(
+    writer: StoreWriter,
+    store: Store,
+    embedder: Embedder,
+    report: ReembedReport,
+    *,
+    manifest: dict[str, JsonValue],
+    progress: Callable[[Progress], None] | None,
+    stop: Callable[[], bool] | None,
+) -> None:
+    """Go over to an encoder of the same space: embed every text once more, if it has another form.
+
+    Vectors of both forms are comparable, so that each batch takes its place at once; nothing is cut anew. The caller
+    holds the write lock. Arguments and errors are those of `reembed`.
+    """
+    form, old, begun = embedder.encoder.form, store.manifest()["encoder"], store.manifest().get(_AGAIN)
+    after = int(str(begun["upto"])) if isinstance(begun, dict) and begun["form"] == form else 0
+    is_other = bool(begun) or not isinstance(old, dict) or old["form"] != form
+    with writer.transaction():
+        writer.set_manifest({PENDING: None})  # a change to another encoder is given up
+        writer.drop_loose_embeddings()
+    counts = store.counts()
+    if is_other:
+        report.documents, report.chunks = counts["documents"], counts["chunks"]
+    while is_other and (rows := store.embedded_texts(after=after, limit=TEXTS_PER_BATCH)):
+        after = rows[-1][0]
+        with writer.transaction():
+            embedder.embed_again({key: text for _, key, text in rows})
+            writer.set_manifest({_AGAIN: {"form": form, "upto": after}})
+        report.embedded += len(rows)
+        if progress is not None:
+            done = min(report.documents * report.embedded // counts["embeddings"], report.documents)
+            progress(Progress(done, report.documents, report.chunks, form))
+        if stop is not None and stop():
+            raise Stopped
+    writer.set_manifest({**manifest, _AGAIN: None})
 
 
 def _document(store: Store, source: str) -> Document:

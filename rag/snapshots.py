@@ -58,7 +58,7 @@ class VectorCache:
         leads_here = self._at == now or store.change_token(self._at[0]) == self._at[1]
         if self._vectors is None or self._vectors.dim != dim or not leads_here or self._is_outrun(now):
             self._vectors = None  # first, so that its file is closed
-            self._vectors, self._at = self._from_snapshot(store, dim)
+            self._vectors, self._at = self._begin(store, now, dim=dim)
             self._from = self._at[0]
         vectors, (since, _) = self._vectors, self._at
         if self._at != now:
@@ -68,7 +68,7 @@ class VectorCache:
             for ids, added in _vectors_since(store, since, dim=vectors.dim):
                 vectors.add(ids, added)
             self._vectors, self._at = vectors, now
-            if since == 0 and len(vectors):
+            if since == 0 and 0 < len(vectors) < self._sketched_from:
                 self._put(vectors, now)
         return vectors
 
@@ -107,6 +107,16 @@ class VectorCache:
                 return self._put(vectors, now)
         self.forget()
         return self._build(store, now, dim=dim, n=n)
+
+    def renew(self, store: Store, *, dim: int) -> None:
+        """Write a snapshot from the rows of SQLite alone; all others go, also where it cannot be written."""
+        now, is_written = store.last_change()[0], False
+        try:
+            is_written = self.save(store, dim=dim, anew=True)
+        finally:
+            for change, file in self.snapshots():
+                if change != now or not is_written:
+                    file.unlink(missing_ok=True)
 
     def _put(self, vectors: Vectors, now: tuple[int, bytes]) -> bool:
         """Write vectors that are at a change as its snapshot."""
@@ -162,8 +172,8 @@ class VectorCache:
                     snapshot[1].unlink(missing_ok=True)
         if valid:
             behind = store.changed_chunks(since=valid[0][0])
-            is_flat_of_many = store.n_vectors() >= self._sketched_from and not is_sketched(valid[0][1])
-            if (behind <= _DUE_AFTER or behind <= _DUE_SHARE * store.n_chunks()) and not is_flat_of_many:
+            is_due = behind > _DUE_AFTER and behind > _DUE_SHARE * store.n_chunks()
+            if not is_due and (is_sketched(valid[0][1]) or store.n_vectors() < self._sketched_from):
                 return None
         elif not now:
             return None
@@ -215,14 +225,28 @@ class VectorCache:
             (change, file) for change, file, token in tokens if token is not None and is_snapshot(file, token=token)
         ]
 
-    def _from_snapshot(self, store: Store, dim: int) -> tuple[Vectors, tuple[int, bytes]]:
-        """The newest snapshot that belongs to this index, or nothing yet."""
-        for change, file in self._valid(store):
-            token = store.change_token(change)
-            assert token is not None
-            if (vectors := read_snapshot(file, dim=dim, token=token)) is not None:
-                return vectors, (change, token)
-        return FlatVectors(dim), (0, b"")
+    def _begin(self, store: Store, now: tuple[int, bytes], *, dim: int) -> tuple[Vectors, tuple[int, bytes]]:
+        """The vectors to bring to the present: those of the newest snapshot that belongs to this index, or none yet.
+
+        Where there is none and there are very many vectors, it is written first: held in memory, they would take
+        gigabytes.
+        """
+        if (found := self._from_snapshot(store, dim)) is not None:
+            return found
+        n = store.n_vectors()
+        if n >= self._sketched_from and self._build(store, now, dim=dim, n=n):
+            found = self._from_snapshot(store, dim)
+        return found or (FlatVectors(dim), (0, b""))
+
+    def _from_snapshot(self, store: Store, dim: int) -> tuple[Vectors, tuple[int, bytes]] | None:
+        """The newest snapshot that belongs to this index and can be read; and its change."""
+        for _ in range(2):  # a writer may put a newer one in place of what was listed
+            for change, file in self._valid(store):
+                token = store.change_token(change)
+                assert token is not None
+                if (vectors := read_snapshot(file, dim=dim, token=token)) is not None:
+                    return vectors, (change, token)
+        return None
 
 
 def _vectors_since(store: Store, change: int, *, dim: int) -> Iterator[tuple[list[int], NDArray[np.float16]]]:

@@ -291,16 +291,36 @@ class Store:
 
     def waiting_texts(self, *, limit: int) -> dict[bytes, str]:
         """What the encoder is still to be given, by its key: the texts of passages that have no vector yet."""
+        return {key: text for _, key, text in self._texts("e.vector = x''", [limit])}
+
+    def embedded_texts(self, *, after: int, limit: int) -> list[tuple[int, bytes, str]]:
+        """(embedding id, key, what the encoder is given) of embeddings that passages use, in order of their ids."""
+        return list(self._texts("e.id > ?", [after, limit]))
+
+    def _texts(self, which: str, values: Sequence[int]) -> Iterator[tuple[int, bytes, str]]:
         rows = self._db.execute(
-            "select e.key, c.context, c.text from embeddings e join chunks c on c.id ="
-            " (select min(id) from chunks where embedding_id = e.id) where e.vector = x'' order by e.id limit ?",
-            [limit],
+            "select e.id, e.key, c.context, c.text from embeddings e join chunks c on c.id ="
+            f" (select min(id) from chunks where embedding_id = e.id) where {which} order by e.id limit ?",
+            values,
         )
-        return {bytes(row[0]): Chunk("", row[2], 0, len(row[2]), context=row[1]).encoded for row in rows}
+        for id_, key, context, text in rows:
+            yield id_, bytes(key), Chunk("", text, 0, len(text), context=context).encoded
+
+    def _is_of_format(self, version: int) -> bool:
+        """Whether the file is of that format or a later one; a writer may bring it up to date while it is open here."""
+        if self._version < version:
+            self._version = int(self._db.execute("pragma user_version").fetchone()[0])
+        return self._version >= version
+
+    def _has_waiting(self) -> bool:
+        """Whether any embedding is still to come, as the index on them tells at once."""
+        return self._is_of_format(3) and bool(
+            self._db.execute("select exists (select 1 from embeddings where vector = x'')").fetchone()[0]
+        )
 
     def n_waiting(self) -> int:
         """How many passages have no vector yet."""
-        if self._version < 3:
+        if not self._has_waiting():
             return 0
         rows = self._db.execute(
             "select count(*) from embeddings e join chunks c on c.embedding_id = e.id where e.vector = x''"
@@ -309,10 +329,8 @@ class Store:
 
     def waiting_of(self, ids: Sequence[int]) -> set[int]:
         """Those of the chunks that have no vector yet."""
-        if self._version < 3:
+        if not self._has_waiting():
             return set()
-        if not self._db.execute("select exists (select 1 from embeddings where vector = x'')").fetchone()[0]:
-            return set()  # as the index on them tells at once
         return {
             row[0]
             for part in in_parts(list(ids))
@@ -359,7 +377,7 @@ class Store:
 
     def roots_of_files(self) -> list[str]:
         """Those of the roots that are only folders of files that were named themselves."""
-        if self._version < 2:
+        if not self._is_of_format(2):
             return []
         return [row[0] for row in self._db.execute("select path from roots where not of_folder order by path")]
 

@@ -112,22 +112,26 @@ class StoreWriter:
 
     # Embeddings
 
-    def add_embeddings(self, keys: Sequence[bytes], vectors: Sequence[bytes]) -> None:
+    def add_embeddings(self, keys: Sequence[bytes], vectors: Sequence[bytes], *, replace: bool = False) -> None:
         """Kept from this moment on: an ingest that is killed later need not embed these texts again.
 
         Passages that waited for one of them are changed by that.
+
+        Args:
+            keys: of what was embedded.
+            vectors: float16, little-endian, unit length, one for each key.
+            replace: put them in place of vectors that are there, too.
         """
+        changes = "" if replace else "and vector = x''"
         with self.transaction():
             waited = [
                 row[0]
                 for part in in_parts(list(keys))
-                for row in self._db.execute(
-                    f"select id from embeddings where key in ({marks(part)}) and vector = x''", part
-                )
+                for row in self._db.execute(f"select id from embeddings where key in ({marks(part)}) {changes}", part)
             ]
             self._db.executemany(
                 "insert into embeddings (key, vector) values (?, ?)"
-                " on conflict (key) do update set vector = excluded.vector where vector = x''",
+                f" on conflict (key) do update set vector = excluded.vector where true {changes}",
                 zip(keys, vectors, strict=True),
             )
             if waited:

@@ -21,7 +21,10 @@ from benchmarks.corpora import gather, short_queries
 from benchmarks.growth import SERIES, growth_svg, nice_ticks, short
 from benchmarks.peers import SYSTEMS, System
 from benchmarks.processes import ProcessFailedError, run
+from benchmarks.profiles import Clock, process, table
 from benchmarks.tables import ROWS, between_markers, publish, ratio, row_table, summary_table
+from rag.index import Index
+from rag.types import Document
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -279,3 +282,32 @@ def test_one_command_measures_our_own_system(tmp_path: Path) -> None:
     assert "shuffled sentences of it (2 chunks)" in results["warm-small"]["text"]
     assert "| **Footnote** |" in done.stdout
     assert json.loads((tmp_path / "results" / "cold.json").read_text())["versions"]["footnote-rag"]
+
+
+def test_time_is_charged_to_what_runs_innermost(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])  # seconds at which the clock is read
+    monkeypatch.setattr("benchmarks.profiles.time.perf_counter", lambda: next(now))
+
+    class Work:
+        @classmethod
+        def outer(cls) -> str:
+            return cls().inner() + "!"
+
+        def inner(self) -> str:
+            return "done"
+
+    clock = Clock()
+    clock.wrap(Work, "outer", "outer")
+    clock.wrap(Work, "inner", "inner")
+    assert Work.outer() == "done!"
+    assert clock.done() == {"the rest": 1000 + 5000, "outer": 2000 + 4000, "inner": 3000}
+
+
+def test_a_profile_of_a_search_accounts_for_the_whole_process(tmp_path: Path) -> None:
+    with Index.create(tmp_path / "index") as index:
+        index.add([Document("a", "How to install a plugin: drop it into the folder of plugins.")])
+    found = process("search", str(tmp_path / "index"))
+    total = found.pop("total")
+    assert sum(found.values()) == pytest.approx(total)
+    assert {"import faiss", "read the vectors", "the encoder: embed the query", "rank by words"} <= found.keys()
+    assert "| total | " in table("search", found | {"total": total})

@@ -177,6 +177,15 @@ def test_memory_is_kept_for_the_words_asked_for_last(index: Index, monkeypatch: 
         assert list(view.store._words._postings) == ["milk", "tree"]
 
 
+def test_a_reader_that_stays_lets_go_of_what_has_gone(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rag.bm25, "_GONE_KEPT", 20)
+    for n in range(30):
+        index.add(Document(f"{i}", f"apple round{n} " + "tree " * i) for i in range(10))
+        with index.reading() as view:
+            assert is_best_of(view.store.bm25(["apple", "tree"], k=5), by_fts5(view.store, ["apple", "tree"]), 5)
+            assert len(view.store._words._ids) <= 2 * 10 + 20 + 10
+
+
 def test_few_places_are_left_to_fts5(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rag.bm25, "_LEFT_TO_FTS5", 20)
     index.add(Document(f"{n}", f"honey bees {n}") for n in range(20))

@@ -68,6 +68,25 @@ def test_ingest_says_what_it_did(run: Run, folder: Path) -> None:
     assert (Path("indexes") / "default" / "index.sqlite").exists()
 
 
+def test_new_passages_are_made_in_the_form_that_the_others_have(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str, *, form: str) -> Encoder:
+        encoder = HashingEncoder(name=name)
+        encoder.form = form
+        return encoder
+
+    monkeypatch.setattr("rag.encoders.load_encoder", load)
+    assert run("ingest", "docs", "--form", "onnx-int8").exit_code == 0
+    assert run("ingest", "docs", "--form", "onnx-int8").exit_code == 0
+    result = run("ingest", "docs", "--form", "onnx-fp32")
+    assert result.exit_code == 1
+    assert "index 'default' is made in onnx-int8" in result.stderr
+    assert "rag reembed --encoder sentence-transformers/all-MiniLM-L6-v2 --form onnx-fp32" in result.stderr
+    assert run("reembed", "--encoder", "sentence-transformers/all-MiniLM-L6-v2", "--form", "onnx-fp32").exit_code == 0
+    assert run("ingest", "docs", "--form", "onnx-fp32").exit_code == 0
+
+
 def test_ingest_in_json_has_the_agreed_form(run: Run, folder: Path) -> None:
     (folder / "broken.pdf").write_text("not a PDF")
     result = run("ingest", "docs", "--json")

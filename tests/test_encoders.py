@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rag.encoders import DEFAULT_ENCODER, Encoder, Form, SentenceTransformerEncoder, bundled_model, load_encoder
 from rag.encoders.base import DEFAULT_WEIGHTS_SHA256, read_model_spec
-from rag.encoders.cache import cache_folder, choice
+from rag.encoders.cache import Choice, cache_folder, choice
 from rag.encoders.compiled import CompiledEncoder, available_cores
 from rag.encoders.graph import CannotCompileError, Precision, build_graph
 from rag.errors import EncoderError, UsageError
@@ -507,6 +507,50 @@ def test_8_bits_are_taken_where_they_gain_and_lose_little(
     assert (found.precision, found.speedup, found.cosine) == (expected, seconds[0] / seconds[1], cosine)
     assert choice(spec, encode) == found
     assert choice(spec, encode, forced="fp32").precision == "fp32"
+    # An index that was made in 8 bits on another processor is not slowed down here, but nothing more is lost.
+    assert choice(spec, encode, preferred="int8").precision == ("int8" if cosine >= 0.995 else "fp32")
+    assert choice(spec, encode, preferred="fp32").precision == "fp32"
+
+
+@pytest.mark.slow
+def test_where_8_bits_do_not_run_32_are_taken(small: Path) -> None:
+    spec = read_model_spec(make_model(small))
+    whole = build_graph(spec)
+
+    def encode(graph: bytes, texts: Sequence[str]) -> NDArray[np.float32]:
+        if graph != whole:
+            raise EncoderError("no such operator on this processor")
+        return np.ones((len(texts), 1), dtype=np.float32)
+
+    assert choice(spec, encode) == Choice("fp32")
+    assert choice(spec, encode, preferred="int8").precision == "fp32"
+
+
+@pytest.mark.slow
+def test_a_model_too_large_for_one_file_is_not_compiled(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag.encoders.graph._LARGEST", 1000)
+    folder = make_model(small)
+    with pytest.raises(CannotCompileError, match="more than one ONNX file holds"):
+        CompiledEncoder.load(folder, name="x")
+    assert load_encoder(str(folder)).form == "sentence-transformers"
+
+
+@pytest.mark.slow
+def test_a_model_without_a_transformer_runs_through_sentence_transformers(tmp_path: Path) -> None:
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["[UNK]", "bees", "honey"])}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    torch.manual_seed(0)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu").save(str(tmp_path))
+    encoder = load_encoder(str(tmp_path))
+    assert (encoder.form, encoder.encode_queries(["bees", "honey"]).shape) == ("sentence-transformers", (2, 8))
+    assert (encoder.count_tokens("bees honey bees"), encoder.max_tokens) == (3, sys.maxsize)
+    with pytest.raises(EncoderError, match=r"cannot run .* as onnx-fp32: .* is not a model folder"):
+        load_encoder(str(tmp_path), form="onnx-fp32")
 
 
 @pytest.mark.slow
@@ -568,13 +612,18 @@ def test_a_failure_while_running_is_an_encoder_error(small: Path) -> None:
 # --- models that are not there
 
 
-def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_a_folder_that_is_no_model_is_refused(
+    tmp_path: Path, torch_is_there: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FOOTNOTE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "model.safetensors").write_bytes(b"x")
     for content in (None, "{", "[]", "[3]", '[{"type": "x.Transformer"}]'):
         if content is not None:
             (tmp_path / "modules.json").write_text(content)
         with pytest.raises(EncoderError, match=r"is not a model folder as sentence-transformers writes it .*: name a"):
+            load_encoder(str(tmp_path), form="onnx-int8")
+        with pytest.raises(EncoderError, match=r"cannot load the encoder .*; check the name or path"):
             load_encoder(str(tmp_path))
 
 

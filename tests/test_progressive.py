@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rag.fusion import fuse
 from rag.index import Index
 from rag.retriever import Mode, Retriever
+from rag.types import Document
 from tests.fakes import HashingEncoder
 from tests.test_index import sql
 
@@ -100,7 +101,10 @@ def test_what_was_stopped_in_between_is_found_by_words_and_finished_by_the_next_
     with Index.create(tmp_path / "index", encoder=encoder) as index:
         report = index.ingest(folder, progressive=True, stop=lambda: len(encoder.given) >= 128)
         assert (report.read, report.stopped, index.status().waiting) == (300, True, 172)
-        assert index.examine().holds  # to wait is no fault
+        diagnosis = index.examine()
+        assert diagnosis.holds  # to wait is no fault
+        (check,) = (check for check in diagnosis.checks if check.name == "embeddings")
+        assert check.notes == ("172 passages wait for their vectors, until the next rag ingest",)
         assert hits(index, "number299", k=1)[0][0] == "299.txt"
     with Index.open(tmp_path / "index", encoder=encoder) as index:
         report = index.ingest(folder, progressive=again)
@@ -163,3 +167,24 @@ def test_a_vector_that_is_not_there_yet_counts_as_those_that_are(
             # One with as many words, and a vector as near as the mean of the others, has the same score.
             twin = fuse({**dense, i: float(np.mean(of_both))}, sparse, ceiling=1.0, weight=weight)
             assert scores[i] == pytest.approx(twin[i])
+
+
+def test_a_reader_that_was_there_before_the_format_knew_of_waiting_learns_of_it(tmp_path: Path, folder: Path) -> None:
+    encoder = Watched()
+    with Index.create(tmp_path / "index", encoder=encoder) as index:
+        index.add([Document("old", "bees honey kept")])
+    for statement in (
+        "drop index embeddings_waiting",
+        "delete from _sqlite_migrations where name like 'm003%'",
+        "pragma user_version = 2",
+    ):
+        sql(tmp_path / "index", statement)
+    with (
+        Index.open(tmp_path / "index", encoder=encoder) as reader,
+        Index.open(tmp_path / "index", encoder=encoder) as writer,
+    ):
+        assert reader.status().waiting == 0
+        writer.ingest(folder, progressive=True, stop=lambda: len(encoder.given) > 100)
+        with Index.open(tmp_path / "index", encoder=encoder) as fresh:
+            assert reader.status().waiting == fresh.status().waiting > 0
+            assert hits(reader, "bees nectar number7") == hits(fresh, "bees nectar number7")

@@ -257,12 +257,61 @@ def test_an_encoder_of_the_same_space_only_changes_the_record(index: Index, enco
     before, change = hits(index), sql(index.path, "select max(id) from changes")
     encoder.texts.clear()
     same = HashingEncoder()
-    same.name, same.form = "another name", "int8"
+    same.name = "another name"
     report = index.reembed(same)
     assert (report.documents, report.embedded, same.texts, encoder.texts) == (0, 0, [], [])
-    assert (index.status().encoder, index.status().encoder_form) == ("another name", "int8")
+    assert index.status().encoder == "another name"
     assert hits(index) == before
     assert sql(index.path, "select max(id) from changes") == change
+
+
+class RoundingEncoder(HashingEncoder):
+    """The same vectors with fewer digits: another form of one space."""
+
+    form = "rounded"
+
+    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = np.round(super()._encode(texts), 1)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+def vectors(index: Index) -> Rows:
+    return sql(index.path, "select key, vector from embeddings order by key")
+
+
+def test_another_form_of_the_encoder_embeds_every_text_once_more(index: Index, tmp_path: Path) -> None:
+    index.add(documents())
+    assert vectors(index) != vectors(expected := fresh(tmp_path, RoundingEncoder(), documents()))
+    rounding = RoundingEncoder()
+    report = index.reembed(rounding)
+    assert report.embedded == len(rounding.texts) == index.status().embeddings
+    assert (report.documents, report.chunks) == (index.status().documents, index.status().chunks)
+    assert index.status().encoder_form == "rounded"
+    assert vectors(index) == vectors(expected)
+    assert hits(index) == hits(expected)
+    with Index.open(index.path, encoder=RoundingEncoder()) as other:
+        assert hits(other) == hits(expected)
+    assert index.examine().holds
+    assert index.reembed(RoundingEncoder()).embedded == 0
+
+
+def test_a_form_that_was_taken_half_way_goes_on_there_or_is_taken_back(index: Index, tmp_path: Path) -> None:
+    index.add(documents())
+    before, total = vectors(index), index.status().embeddings
+    rounding = RoundingEncoder()
+    report = index.reembed(rounding, stop=after(rounding, 1))
+    assert (report.stopped, report.embedded, index.status().encoder_form) == (True, 128, "fake")
+    assert index.examine().holds
+    rounding = RoundingEncoder()
+    index.reembed(rounding, stop=after(rounding, 1))
+    assert vectors(index) != before
+    assert index.reembed(HashingEncoder()).embedded == total
+    assert vectors(index) == before
+    rounding = RoundingEncoder()
+    index.reembed(rounding, stop=after(rounding, 1))
+    assert index.reembed(RoundingEncoder()).embedded == total - 128
+    assert vectors(index) == vectors(fresh(tmp_path, RoundingEncoder(), documents()))
+    assert index.status().encoder_form == "rounded"
 
 
 def test_going_back_to_the_present_encoder_gives_up_a_change_that_was_begun(index: Index) -> None:

@@ -17,7 +17,7 @@ from rag.index import Index
 from rag.snapshots import VectorCache
 from rag.store import Store, embedding_key
 from rag.types import Chunk, Document
-from rag.vectors import FlatVectors, SketchedVectors, is_sketched
+from rag.vectors import FlatVectors, SketchedVectors, is_sketched, read_snapshot
 from rag.vectors.files import SKETCHED, TRAILER
 from rag.vectors.sketched import SketchedVectors as Sketched
 from rag.view import Passing
@@ -236,16 +236,60 @@ def test_a_reader_that_stays_goes_over_to_a_newer_snapshot(rows: Rows, monkeypat
     assert vectors.measured.rows == 1400
 
 
-def test_without_a_snapshot_all_is_read_from_sqlite_and_the_next_writer_makes_sketches(rows: Rows) -> None:
+def test_without_a_snapshot_a_reader_makes_one_of_sketches(rows: Rows) -> None:
+    """Held in memory, so many would take gigabytes."""
     rows.file().unlink()
     reader = rows.cache()
+    with rows.store.transaction():
+        assert isinstance(reader.current(rows.store, dim=DIM), SketchedVectors)
+    assert is_sketched(rows.file())
     assert_same(reader, rows)
+
+
+def test_where_nothing_can_be_written_a_reader_holds_all_in_memory(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    rows.file().unlink()
+    monkeypatch.setattr(SketchedVectors, "build", full)
+    reader = rows.cache()
     with rows.store.transaction():
         assert isinstance(reader.current(rows.store, dim=DIM), FlatVectors)
-        assert not is_sketched(rows.file())
-        rows.cache().refresh(rows.store, dim=DIM)
-        assert is_sketched(rows.file())
-    assert_same(rows.cache(), rows)
+    assert list(rows.folder.glob("vectors-*")) == []
+    assert_same(reader, rows)
+
+
+def test_a_snapshot_that_is_replaced_while_a_reader_looks_for_it_is_followed(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows.put(["new"], text_like(1, seed=2))
+    real = read_snapshot
+
+    def replaced_first(file: Path, *, dim: int, token: bytes) -> object:
+        monkeypatch.setattr("rag.snapshots.read_snapshot", real)
+        with closing(Store(rows.folder / "index.sqlite")) as other, other.transaction():
+            assert rows.cache().save(other, dim=DIM)
+        assert not file.exists()
+        return real(file, dim=dim, token=token)
+
+    monkeypatch.setattr("rag.snapshots.read_snapshot", replaced_first)
+    reader = rows.cache()
+    with rows.store.transaction():
+        vectors = reader.current(rows.store, dim=DIM)
+    assert isinstance(vectors, SketchedVectors)
+    assert vectors.measured.rows == 1201
+    assert is_sketched(rows.file())
+
+
+def test_many_copies_of_one_text_do_not_keep_vectors_from_being_sketched(tmp_path: Path) -> None:
+    copied = text_like(1200, seed=1)
+    copied[300:460] = copied[0]  # more than the candidates that are counted
+    with closing(Rows(tmp_path / "index")) as made:
+        made.put([f"d{n}" for n in range(1200)], copied)
+        with made.store.transaction():
+            made.cache().refresh(made.store, dim=DIM)
+            assert made.cache().record(made.store)["kind"] == "sketched"
+        assert_same(made.cache(), made)
 
 
 def tear(file: Path) -> None:
@@ -325,7 +369,7 @@ def faults(rows: Rows) -> list[str]:
 def test_a_snapshot_as_it_was_written_has_no_faults(rows: Rows) -> None:
     assert faults(rows) == []
     rows.put(["new"], text_like(1, seed=2))
-    rows.writer.remove_documents(["d7"])
+    rows.writer.remove_documents([f"d{n}" for n in range(300)])
     assert faults(rows) == []
 
 

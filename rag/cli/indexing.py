@@ -114,6 +114,12 @@ def ingest(
     bar = ProgressBar()
     chosen = chosen_encoder(encoder, form, folder)
     with Index.open_or_create(folder, encoder=chosen, **waiting(wait)) as opened, bar, Interrupt() as interrupt:
+        found = opened.status() if form else None
+        if form and found and found.chunks and not found.encoder_form.startswith(form):
+            raise UsageError(
+                f"index {opened.name!r} is made in {found.encoder_form}, and so its new passages are: leave --form "
+                f"away, or take all of it over with rag reembed --encoder {found.encoder} --form {form}"
+            )
         report = opened.ingest(
             *paths,
             **which,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from rag.encoders.base import (
     DEFAULT_ENCODER,
@@ -34,7 +34,7 @@ __all__ = [
 
 # How a model is run: compiled, with matrix products in 8 or 32 bits, or by sentence-transformers.
 Form = Literal["onnx-int8", "onnx-fp32", "sentence-transformers"]
-_PRECISIONS: dict[Form, Precision] = {"onnx-int8": "int8", "onnx-fp32": "fp32"}
+_PRECISIONS: dict[str, Precision] = {"onnx-int8": "int8", "onnx-fp32": "fp32"}
 
 
 def load_encoder(
@@ -54,7 +54,8 @@ def load_encoder(
     Args:
         name: `DEFAULT_ENCODER`, the path of a model folder, or a name on the Hugging Face hub.
         form: runs it in this form and in no other.
-        made_in: the form that an index was made in: this one is taken if it can be had here, else the best.
+        made_in: the form that an index was made in: this one is taken if it can be had here, and does not lose more
+            here than it may, else the best.
         device: forces sentence-transformers on that torch device, e.g. 'cpu' or 'cuda'.
         fetch: whether a model that is not on this machine may be fetched from the hub.
 
@@ -65,9 +66,9 @@ def load_encoder(
     """
     if form is not None and form not in get_args(Form):
         raise UsageError(f"expected form {', '.join(get_args(Form))}, got {form!r}")
-    if form is None and made_in is not None:
-        with suppress(EncoderError, UsageError):  # the latter for the form of another version, or of a script's encoder
-            return load_encoder(name, form=cast(Form, made_in.removesuffix(HALF)), fetch=fetch)
+    if form is None and made_in is not None and made_in.removesuffix(HALF) == "sentence-transformers":
+        with suppress(EncoderError):
+            return SentenceTransformerEncoder(name, fetch=fetch)
     if form == "sentence-transformers" or device is not None:
         return SentenceTransformerEncoder(name, device=device, fetch=fetch)
     folder = model_folder(name, fetch=fetch)
@@ -78,6 +79,7 @@ def load_encoder(
             folder,
             name=name,
             precision=_PRECISIONS[form] if form else None,
+            preferred=_PRECISIONS.get(made_in) if made_in else None,
             expected_sha256=DEFAULT_WEIGHTS_SHA256 if name == DEFAULT_ENCODER else None,
         )
     except CannotCompileError as exc:

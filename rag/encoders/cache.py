@@ -65,8 +65,8 @@ def checked_spec(folder: Path, name: str, expected_sha256: str | None) -> ModelS
     Hashing 90 MB at each start is saved by a note in the cache, valid while the file is the same.
 
     Raises:
-        CannotCompileError: the weights are not there as safetensors.
-        EncoderError: they are not the expected ones, or the folder is no model's.
+        CannotCompileError: the weights are not there as safetensors, or the folder is not as expected.
+        EncoderError: the weights are not the expected ones.
     """
     weights = _weights_file(folder)
     try:
@@ -78,7 +78,10 @@ def checked_spec(folder: Path, name: str, expected_sha256: str | None) -> ModelS
     notes = _note(note_file)
     known = notes.get(str(weights))
     known_sha256 = known[1] if isinstance(known, list) and len(known) == 2 and known[0] == fingerprint else None
-    spec = read_model_spec(folder, weights_sha256=known_sha256)
+    try:
+        spec = read_model_spec(folder, weights_sha256=known_sha256)
+    except EncoderError as exc:
+        raise CannotCompileError(str(exc)) from exc
     if not (spec.transformer / "tokenizer.json").exists():
         raise CannotCompileError(f"{str(spec.transformer)!r} holds no tokenizer.json")
     if expected_sha256 is not None and spec.weights_sha256 != expected_sha256:
@@ -106,7 +109,11 @@ def compiled_file(spec: ModelSpec, precision: Precision) -> Path:
 
 
 def choice(
-    spec: ModelSpec, encode: Callable[[bytes, tuple[str, ...]], NDArray[np.float32]], *, forced: Precision | None = None
+    spec: ModelSpec,
+    encode: Callable[[bytes, tuple[str, ...]], NDArray[np.float32]],
+    *,
+    forced: Precision | None = None,
+    preferred: Precision | None = None,
 ) -> Choice:
     """The precision that serves best here, found out once for each model and kind of processor, and then kept.
 
@@ -114,30 +121,43 @@ def choice(
         spec: of the model.
         encode: runs a serialised graph on texts.
         forced: this one, whatever was found out or would be.
+        preferred: this one, if its vectors are near enough to those of fp32 on this processor.
 
     Raises:
         CannotCompileError: `build_graph` does not know the model.
     """
+    wanted = forced or ("fp32" if preferred == "fp32" else None)
     note_file = _file(spec, f"{_processor()}.json")
-    note = _note(note_file)
+    found = None
     with suppress(TypeError):
-        kept = Choice(**note)
-        if kept.precision in get_args(Precision):
-            return replace(kept, precision=forced or kept.precision)
-    if forced:
-        return Choice(forced)
+        found = Choice(**_note(note_file))
+    if found is None or found.precision not in get_args(Precision):
+        if wanted:
+            return Choice(wanted)
+        found = _compared(spec, encode)
+        _keep_note(note_file, asdict(found))
+    if preferred == "int8" and (found.cosine or 0) >= _LEAST_COSINE:
+        wanted = wanted or "int8"
+    return replace(found, precision=wanted or found.precision)
+
+
+def _compared(spec: ModelSpec, encode: Callable[[bytes, tuple[str, ...]], NDArray[np.float32]]) -> Choice:
+    """What is measured of int8 beside fp32, and which of them is better here; its compiled form is kept."""
     graphs = {precision: build_graph(spec, precision) for precision in get_args(Precision)}
     vectors, seconds = {}, dict.fromkeys(graphs, float("inf"))
-    for _ in range(_ROUNDS):  # in turn, so that what else runs slows both
-        for precision, graph in graphs.items():
-            started = time.perf_counter()
-            vectors[precision] = encode(graph, _SAMPLES)
-            seconds[precision] = min(seconds[precision], time.perf_counter() - started)
-    speedup = seconds["fp32"] / seconds["int8"]
-    cosine = float((vectors["fp32"] * vectors["int8"]).sum(axis=1).mean())
-    gains = speedup >= _LEAST_GAIN and cosine >= _LEAST_COSINE
-    found = Choice("int8" if gains else "fp32", round(speedup, 2), round(cosine, 4))
-    _keep_note(note_file, asdict(found))
+    try:
+        for _ in range(_ROUNDS):  # in turn, so that what else runs slows both
+            for precision, graph in graphs.items():
+                started = time.perf_counter()
+                vectors[precision] = encode(graph, _SAMPLES)
+                seconds[precision] = min(seconds[precision], time.perf_counter() - started)
+    except EncoderError:  # not every processor has products of 8 bits
+        found = Choice("fp32")
+    else:
+        speedup = seconds["fp32"] / seconds["int8"]
+        cosine = float((vectors["fp32"] * vectors["int8"]).sum(axis=1).mean())
+        gains = speedup >= _LEAST_GAIN and cosine >= _LEAST_COSINE
+        found = Choice("int8" if gains else "fp32", round(speedup, 2), round(cosine, 4))
     file = _file(spec, f"{found.precision}.onnx")
     if not file.exists():
         _keep(file, graphs[found.precision])

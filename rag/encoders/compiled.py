@@ -46,7 +46,13 @@ class CompiledEncoder:
 
     @classmethod
     def load(
-        cls, folder: Path, *, name: str, precision: Precision | None = None, expected_sha256: str | None = None
+        cls,
+        folder: Path,
+        *,
+        name: str,
+        precision: Precision | None = None,
+        preferred: Precision | None = None,
+        expected_sha256: str | None = None,
     ) -> CompiledEncoder:
         """Open the compiled form of the model in `folder`, making it first if it is not in the cache.
 
@@ -54,6 +60,7 @@ class CompiledEncoder:
             folder: in sentence-transformers layout.
             name: that the encoder goes by.
             precision: of its matrix products; by default the one that serves best here, measured once.
+            preferred: taken, if not forced, where it does its work well enough here; as an index was made with.
             expected_sha256: of the weights.
 
         Raises:
@@ -65,7 +72,7 @@ class CompiledEncoder:
         def encode(graph: bytes, texts: Sequence[str]) -> NDArray[np.float32]:
             return cls(spec, _session(graph), name=name, chosen=Choice("int8"), threads=1).encode_documents(texts)
 
-        chosen = choice(spec, encode, forced=precision)
+        chosen = choice(spec, encode, forced=precision, preferred=preferred)
         file = compiled_file(spec, chosen.precision)
         try:
             session = _session(file)

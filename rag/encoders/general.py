@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ class SentenceTransformerEncoder:
         self.name = str(folder) if Path(name).is_dir() else name  # as it is found from any working directory
         self.form = "sentence-transformers" + (HALF if self._is_half else "")
         self.dim = int(model.get_embedding_dimension() or 0)
-        self.max_tokens = int(model.max_seq_length or 512)
+        self.max_tokens = int(min(model.max_seq_length or 512, sys.maxsize))  # models of single words have no limit
         self.space = self._space(folder)
         if self._is_half:
             model.half()
@@ -98,8 +99,13 @@ class SentenceTransformerEncoder:
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
     def count_tokens(self, text: str) -> int:
+        from tokenizers import Tokenizer
+
         text = encodable(self._prompts[1] + text)
-        return len(self._model.tokenizer(text, truncation=False, verbose=False)["input_ids"])
+        tokenizer = self._model.tokenizer
+        if isinstance(tokenizer, Tokenizer):  # models of single words
+            return len(tokenizer.encode(text).ids)
+        return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 
 def _first_line(exc: Exception) -> str:

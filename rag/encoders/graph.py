@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Precision = Literal["fp32", "int8"]
+_LARGEST = 2_000_000_000  # bytes of weights: protobuf's files end at 2^31
 # GELU is never below this. Added before rounding and taken off behind, it leaves all 8 bits to what is above.
 _LEAST_OF_GELU = 0.17
 
@@ -103,13 +104,13 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
-    def node(self, op: str, inputs: list[str], *, fused: bool = False, outputs: int = 1, **attributes: Any) -> str:
-        """One operator, of onnxruntime's own where `fused`; gives its first output."""
+    def node(self, op: str, inputs: list[str], *, fused: bool = False, **attributes: Any) -> str:
+        """One operator, of onnxruntime's own where `fused`; gives its output."""
         from onnx import helper
 
-        names = [f"n{len(self.nodes)}.{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(op, inputs, names, domain="com.microsoft" if fused else "", **attributes))
-        return names[0]
+        name = f"n{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [name], domain="com.microsoft" if fused else "", **attributes))
+        return name
 
     def named(self, op: str, inputs: list[str], output: str, **attributes: Any) -> None:
         from onnx import helper
@@ -152,6 +153,8 @@ def build_graph(spec: ModelSpec, precision: Precision = "fp32") -> bytes:
         builder.encoder(spec.pooling)
     except KeyError as exc:
         raise CannotCompileError(f"the weights lack {exc}") from exc
+    if sum(len(constant.raw_data) for constant in builder.graph.constants) > _LARGEST:
+        raise CannotCompileError("the weights are more than one ONNX file holds, 2 GB")
     batch = "batch" if precision == "fp32" else 1
     graph = helper.make_graph(
         builder.graph.nodes,

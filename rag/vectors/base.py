@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rag.errors import UsageError
-from rag.types import JsonValue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,9 +40,6 @@ class Vectors(Protocol):
 
     def rows(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         """All ids and their vectors, some at a time, in no order."""
-
-    def record(self) -> dict[str, JsonValue]:
-        """What kind this is, and what was measured of it: for the manifest and `rag status`."""
 
     def save(self, file: Path, *, change: int, token: bytes) -> None:
         """Write a snapshot of the state after a change: beside, synced, renamed.

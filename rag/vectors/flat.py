@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag.files import written_whole
-from rag.types import JsonValue
 from rag.vectors.base import check_query, check_rows, empty_flat, one_thread, only
 from rag.vectors.files import FLAT, end, is_snapshot, write_faiss
 
@@ -65,10 +64,6 @@ class FlatVectors:
             scores, ids = self._index.search(query[None, :], k, params=None if passing is None else only(passing))
         # FAISS pads what it does not find with id -1 and an extreme score.
         return {int(i): float(s) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0}
-
-    def record(self) -> dict[str, JsonValue]:
-        """That every vector is compared."""
-        return {"kind": "exact", "vectors": len(self)}
 
     def save(self, file: Path, *, change: int, token: bytes) -> None:
         """Write a snapshot of the state after a change; `read_index` of FAISS reads it too."""

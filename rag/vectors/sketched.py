@@ -39,10 +39,11 @@ _GAP = 16  # rows between two that pass, up to which all are read at once
 _RECALL = 0.995  # of the ten best that is aimed at when candidates are counted; 0.99 is promised
 _QUERIES = 200
 _COSINE = 0.6  # of a measuring query to a stored vector: as far as good questions are from their passages
-_FEWEST = 64  # candidates
+_FEWEST = 128  # candidates
 _PER_HIT = 10  # candidates for each hit that is asked for, at least
 _DEEPEST_SHARE = 8  # of all rows: rereading more candidates one by one than an eighth takes longer than reading all
-_DEEPEST = 8_192  # candidates that are counted when measuring
+_DEEPEST = 8_192  # candidates that are tried when measuring
+_ROUNDING = 1e-6  # of scores that are worked out in another order
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,21 +145,22 @@ class SketchedVectors:
         k = min(k, len(self))
         if k == 0:
             return {}
+        found = self._added.search(query, k=k, passing=passing) | self._among_kept(query, k, passing=passing)
+        return dict(sorted(found.items(), key=lambda item: -item[1])[:k])
+
+    def _among_kept(self, query: NDArray[np.float32], k: int, *, passing: NDArray[np.uint8] | None) -> dict[int, float]:
+        """The k nearest of the rows of the file that are not gone."""
         with one_thread():
-            found = self._added.search(query, k=k, passing=passing)
             candidates = self._candidates(query, k) if passing is None else None
             if candidates is not None:
-                found |= self._best_of_few(query, candidates, k)
-            else:
-                kept = None if self._gone is None else ~self._gone
-                if passing is not None:
-                    passes = _has_bit(passing, self._ids)
-                    kept = passes if kept is None else kept & passes
-                if kept is None:
-                    found |= self._best(query, [(0, len(self._ids))], k)
-                else:
-                    found |= self._best(query, _spans(np.flatnonzero(kept), gap=_GAP), k, kept=kept)
-        return dict(sorted(found.items(), key=lambda item: -item[1])[:k])
+                return self._best_of_few(query, candidates, k)
+            kept = None if self._gone is None else ~self._gone
+            if passing is not None:
+                passes = _has_bit(passing, self._ids)
+                kept = passes if kept is None else kept & passes
+            if kept is None:
+                return self._best(query, [(0, len(self._ids))], k)
+            return self._best(query, _spans(np.flatnonzero(kept), gap=_GAP), k, kept=kept)
 
     def _candidates(self, query: NDArray[np.float32], k: int) -> NDArray[np.int64] | None:
         """Rows, in order, among which the k nearest are; None where all had better be compared."""
@@ -231,40 +233,27 @@ class SketchedVectors:
         if self._data.readinto(into) != len(into):  # type: ignore[attr-defined]
             raise _torn()
 
-    def record(self) -> dict[str, JsonValue]:
-        """What was measured when the snapshot was written."""
-        return self.measured.record()
-
     def measure(self) -> Measured:
         """How many candidates it takes to find the ten best, by queries that are as far from the vectors as questions.
 
         Stored vectors, turned away from themselves at random: they need about as many candidates as real questions do,
         while others like the stored vectors need fewer (measured in benchmarks/vectors.py).
         """
-        n = len(self._ids)
-        deepest = min(n // _DEEPEST_SHARE, _DEEPEST)
-        queries = self._queries()
-        measured = replace(self.measured, rows=n, queries=len(queries), candidates=0, recall_at_10=1, recall_at_200=1)
-        if deepest < _FEWEST:
-            return measured
-        ranks = self._ranks(queries, self._exact(queries, k=min(200, n)), deepest=deepest)
-        candidates = _FEWEST
-        while candidates <= deepest:
-            recall = float((ranks[:, :10] < candidates).mean())
-            if recall >= _RECALL:
-                deep = float((ranks < max(candidates, _PER_HIT * 200)).mean())
-                return replace(measured, candidates=candidates, recall_at_10=recall, recall_at_200=deep)
+        n, queries = len(self._ids), self._queries()
+        found = replace(self.measured, rows=n, queries=len(queries), candidates=0, recall_at_10=1, recall_at_200=1)
+        true, candidates = self._exact(queries, k=min(200, n)), _FEWEST
+        while candidates <= min(n // _DEEPEST_SHARE, _DEEPEST):
+            self.measured = replace(found, candidates=candidates)
+            if (recall := self._recall(queries, true[:, :10])) >= _RECALL:
+                return replace(self.measured, recall_at_10=recall, recall_at_200=self._recall(queries, true))
             candidates *= 2
-        return measured
+        return found
 
     def recall(self) -> float:
-        """recall@10 with the recorded number of candidates, measured anew."""
-        if not self.measured.candidates:
-            return 1.0
-        queries = self._queries()
-        truth = self._exact(queries, k=min(10, len(self._ids)))
-        ranks = self._ranks(queries, truth, deepest=self.measured.candidates)
-        return float((ranks < self.measured.candidates).mean())
+        """recall@10 of what the file holds with the recorded number of candidates, measured anew."""
+        whole = SketchedVectors(self._data, self._sketch, self._ids, self.measured)  # without what is gone since
+        queries = whole._queries()
+        return whole._recall(queries, whole._exact(queries, k=min(10, len(self._ids))))
 
     def _queries(self) -> NDArray[np.float32]:
         """Unit vectors at the angle of a good question to some of the rows; the same whenever they are asked for."""
@@ -281,8 +270,8 @@ class SketchedVectors:
         turned = _COSINE * vectors + np.sqrt(1 - _COSINE**2) * away
         return np.asarray(turned / np.linalg.norm(turned, axis=1, keepdims=True), dtype=np.float32)
 
-    def _exact(self, queries: NDArray[np.float32], *, k: int) -> NDArray[np.int64]:
-        """The rows of the k nearest of all, of shape (len(queries), k)."""
+    def _exact(self, queries: NDArray[np.float32], *, k: int) -> NDArray[np.float32]:
+        """The scores of the k nearest rows of the file, of shape (len(queries), k), all compared."""
         import faiss
 
         heap: Any = faiss.ResultHeap(len(queries), k, keep_max=True)
@@ -293,16 +282,20 @@ class SketchedVectors:
             scores, found = faiss.knn(queries, rows, min(k, stop - start), metric=faiss.METRIC_INNER_PRODUCT)
             heap.add_result(scores, found + start)
         heap.finalize()
-        return np.asarray(heap.I)
+        return np.asarray(heap.D)
 
-    def _ranks(self, queries: NDArray[np.float32], truth: NDArray[np.int64], *, deepest: int) -> NDArray[np.int64]:
-        """The place of each true neighbour among the candidates, from 0; `deepest` where it is not among them."""
-        _, candidates = self._sketch.search(queries, deepest)
-        ranks = np.full(truth.shape, deepest)
-        for rank, found, true in zip(ranks, candidates, truth, strict=True):
-            _, here, there = np.intersect1d(true, found, return_indices=True)
-            rank[here] = there
-        return ranks
+    def _recall(self, queries: NDArray[np.float32], true: NDArray[np.float32]) -> float:
+        """The share of the k nearest that a search finds; of equally near ones it does not matter which.
+
+        Args:
+            queries: of shape (n, dim).
+            true: the scores of the k nearest to each, the nearest first, of shape (n, k).
+        """
+        k, hits = true.shape[1], 0
+        for query, scores in zip(queries, true, strict=True):
+            found = self._among_kept(query, k, passing=None)
+            hits += sum(score >= scores[-1] - _ROUNDING for score in found.values())
+        return min(hits / true.size, 1.0)
 
     def save(self, file: Path, *, change: int, token: bytes) -> None:
         """Write a snapshot: what was kept, and what was added since, sketched as before."""
