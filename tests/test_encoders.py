@@ -536,7 +536,9 @@ def test_a_model_too_large_for_one_file_is_not_compiled(small: Path, monkeypatch
 
 
 @pytest.mark.slow
-def test_a_model_without_a_transformer_runs_through_sentence_transformers(tmp_path: Path) -> None:
+def test_a_model_without_a_transformer_runs_through_sentence_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -545,12 +547,18 @@ def test_a_model_without_a_transformer_runs_through_sentence_transformers(tmp_pa
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["[UNK]", "bees", "honey"])}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     torch.manual_seed(0)
-    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu").save(str(tmp_path))
-    encoder = load_encoder(str(tmp_path))
+    repository = tmp_path / "hub" / "models--someone--static"
+    folder = repository / "snapshots" / ("0" * 40)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu").save(str(folder))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    encoder = load_encoder("someone/static", fetch=False)  # as an index is opened
+    assert encoder.space == load_encoder(str(folder)).space
     assert (encoder.form, encoder.encode_queries(["bees", "honey"]).shape) == ("sentence-transformers", (2, 8))
     assert (encoder.count_tokens("bees honey bees"), encoder.max_tokens) == (3, sys.maxsize)
     with pytest.raises(EncoderError, match=r"cannot run .* as onnx-fp32: .* is not a model folder"):
-        load_encoder(str(tmp_path), form="onnx-fp32")
+        load_encoder(str(folder), form="onnx-fp32")
 
 
 @pytest.mark.slow

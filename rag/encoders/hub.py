@@ -60,6 +60,7 @@ def model_folder(name: str, *, fetch: bool = True) -> Path:
 
 def _is_whole(folder: Path) -> bool:
     """Whether weights are there: other programs keep single files of a model in the same cache."""
-    return (folder / "config.json").exists() and any(
-        file.suffix in {".safetensors", ".bin"} for file in [*folder.glob("*.*"), *folder.glob("0_Transformer/*")]
+    is_described = (folder / "config.json").exists() or (folder / "modules.json").exists()
+    return is_described and any(
+        file.suffix in {".safetensors", ".bin"} for file in [*folder.glob("*.*"), *folder.glob("0_*/*")]
     )
