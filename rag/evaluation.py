@@ -5,28 +5,48 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
-from rag.beir import RetrievalSet, read_lines
+from rag.beir import RetrievalSet, Run, read_lines
 from rag.encoders import Encoder
-from rag.errors import EvaluationError
+from rag.errors import EvaluationError, UsageError
 from rag.index import Index
 from rag.pipeline import Pipeline
 from rag.retriever import Mode, Retriever
+from rag.runs import comparison_json, interval_json, measure, measure_run, measured_json
 from rag.sentences import plain_text
+from rag.significance import compare_pairs, mean_interval
 from rag.types import Answer, Hit, JsonValue
 
-Run = dict[str, dict[str, float]]  # query id → doc id → score
+__all__ = [
+    "RETRIEVAL_MODES",
+    "OwnQuestion",
+    "QuestionResult",
+    "Run",
+    "document_scores",
+    "evaluate_questions",
+    "evaluate_retrieval",
+    "first_tokens_run",
+    "measure",
+    "read_questions",
+]
+
+FIRST_TOKENS = "dense_first_tokens"
+RETRIEVAL_MODES = (*get_args(Mode), FIRST_TOKENS)
 _RUN_DEPTH = 400  # chunks a query: enough that 100 documents are among them
 
 
 def evaluate_retrieval(
-    data: RetrievalSet, *, encoder: Encoder, progress: Callable[[str], None] | None = None
+    data: RetrievalSet,
+    *,
+    encoder: Encoder,
+    modes: Sequence[str] = RETRIEVAL_MODES,
+    progress: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, JsonValue], dict[str, Run]]:
     """Index a judged corpus with the ordinary chunker and search it in every mode; a document's best chunk counts.
 
@@ -35,28 +55,45 @@ def evaluate_retrieval(
 
     Returns:
         The metrics in the form that `rag evaluate retrieval --json` prints, and the run of each mode.
+
+    Raises:
+        UsageError: no mode, or an unknown one.
     """
+    if not modes or not set(modes) <= set(RETRIEVAL_MODES):
+        raise UsageError(f"expected modes of {', '.join(RETRIEVAL_MODES)}, got {', '.join(modes) or 'none'}")
     say = progress or (lambda _: None)
     runs: dict[str, Run] = {}
-    with tempfile.TemporaryDirectory(prefix="rag-evaluate-") as folder, Index.create(folder, encoder=encoder) as index:
-        say(f"indexing {len(data.documents)} documents")
-        index.add(data.documents)
-        retriever = Retriever(index)
-        for mode in get_args(Mode):
-            say(f"searching {len(data.queries)} queries, {mode}")
-            runs[mode] = {
-                query_id: document_scores(retriever.search(query, k=_RUN_DEPTH, mode=mode))
-                for query_id, query in data.queries.items()
-            }
-    say("embedding each document once, cut off at the encoder's length")
-    runs["dense_first_tokens"] = first_tokens_run(data, encoder)
-    metrics: dict[str, JsonValue] = {mode: dict(measure(run, data.qrels)) for mode, run in runs.items()}
+    if searched := [mode for mode in get_args(Mode) if mode in modes]:
+        with (
+            tempfile.TemporaryDirectory(prefix="rag-evaluate-") as folder,
+            Index.create(folder, encoder=encoder) as index,
+        ):
+            say(f"indexing {len(data.documents)} documents")
+            index.add(data.documents)
+            retriever = Retriever(index)
+            for mode in searched:
+                say(f"searching {len(data.queries)} queries, {mode}")
+                runs[mode] = {
+                    query_id: document_scores(retriever.search(query, k=_RUN_DEPTH, mode=mode))
+                    for query_id, query in data.queries.items()
+                }
+    if FIRST_TOKENS in modes:
+        say("embedding each document once, cut off at the encoder's length")
+        runs[FIRST_TOKENS] = first_tokens_run(data, encoder)
+    measured = {mode: measure_run(run, data.qrels) for mode, run in runs.items()}
+    by_query = {mode: list(of.values["ndcg@10"].values()) for mode, of in measured.items()}
+    comparisons: dict[str, JsonValue] = {
+        mode: comparison_json(compare_pairs(by_query[mode], by_query["hybrid"]))
+        for mode in (by_query if "hybrid" in by_query else ())
+        if mode != "hybrid"
+    }
     return {
         "dataset": data.name,
         "documents": len(data.documents),
         "queries": len(data.queries),
         "encoder": encoder.name,
-        "modes": metrics,
+        "modes": {mode: measured_json(of) for mode, of in measured.items()},
+        "comparisons": comparisons,
     }, runs
 
 
@@ -80,16 +117,6 @@ def first_tokens_run(data: RetrievalSet, encoder: Encoder, *, k: int = 100) -> R
         best = np.argsort(-scores, kind="stable")[:k]
         run[query_id] = {data.documents[i].doc_id: float(scores[i]) for i in best}
     return run
-
-
-def measure(run: Run, qrels: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
-    """nDCG@10, recall@100 and RR@10 (ir_measures), averaged over all judged queries; one without hits counts 0."""
-    import ir_measures
-    from ir_measures import RR, R, nDCG
-
-    names = {"ndcg@10": nDCG @ 10, "recall@100": R @ 100, "rr@10": RR @ 10}
-    results = ir_measures.calc_aggregate(list(names.values()), {q: dict(r) for q, r in qrels.items()}, run)
-    return {name: round(float(results[measure]), 4) for name, measure in names.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +154,27 @@ def read_questions(path: Path) -> list[OwnQuestion]:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What one mode found for one question, as ranks among its first ten passages, from 1."""
+
+    file_rank: int | None  # of the first passage from the right file
+    passage_rank: int | None  # of the first passage that holds the quote
+
+
+@dataclass(frozen=True, slots=True)
 class QuestionResult:
     """How one question went."""
 
     question: OwnQuestion
     answer: Answer
-    file_rank: int | None  # of the first hit from the right file, from 1
-    bm25_file_rank: int | None
+    found_by: Mapping[Mode, Found]
     said: bool  # the answering sentence stands in the answer that was shown
     found: bool  # it stands in the draft, shown or not
+
+    @property
+    def file_rank(self) -> int | None:
+        """Of the first hit from the right file, in the mode that answers are made with."""
+        return self.found_by["hybrid"].file_rank
 
 
 def evaluate_questions(
@@ -145,40 +184,64 @@ def evaluate_questions(
 
     Returns:
         The metrics in the form that `rag evaluate questions --json` prints, and what happened to each question.
-        Shares are of the answerable questions, those of sentences only of the ones with a quote, and `abstained` of
-        those that the documents do not answer.
+        Shares are of the answerable questions, those of sentences and passages only of the ones with a quote, and
+        `abstained` of those that the documents do not answer.
     """
     eager = Pipeline(pipeline.retriever, generator=pipeline.generator, passages=pipeline.passages, min_confidence=0)
     results = []
     for asked in questions:
         answer = pipeline.ask(asked.question)
         draft = eager.ask(asked.question) if answer.abstained else answer
-        ranks = [
-            _file_rank(pipeline.retriever.search(asked.question, k=10, mode=mode), asked.source) for mode in _COMPARED
-        ]
-        said = not answer.abstained and _holds(answer, asked.quote)
-        results.append(QuestionResult(asked, answer, ranks[0], ranks[1], said, _holds(draft, asked.quote)))
+        found_by = {}
+        for mode in get_args(Mode):
+            hits = pipeline.retriever.search(asked.question, k=10, mode=mode)
+            found_by[mode] = Found(_file_rank(hits, asked.source), _passage_rank(hits, asked.quote))
+        said = not answer.abstained and _holds(_texts(answer), asked.quote)
+        results.append(QuestionResult(asked, answer, found_by, said, _holds(_texts(draft), asked.quote)))
     answerable = [r for r in results if r.question.source is not None]
     quoted = [r for r in answerable if r.question.quote is not None]
     others = [r for r in results if r.question.source is None]
+    answers, intervals = _means(
+        {
+            "sentence_in_answer": [r.said for r in quoted],
+            "sentence_in_draft": [r.found for r in quoted],
+            "answered": [not r.answer.abstained for r in answerable],
+            "abstained": [r.answer.abstained for r in others],
+        }
+    )
+    modes: dict[str, dict[str, JsonValue]] = {}
+    for mode in get_args(Mode):
+        files = [r.found_by[mode].file_rank for r in answerable]
+        passages = [r.found_by[mode].passage_rank for r in quoted]
+        means, their_intervals = _means(
+            {
+                **{f"file@{k}": [_within(rank, k) for rank in files] for k in (1, 3, 10)},
+                "rr@10": [1 / rank if rank else 0.0 for rank in files],
+                **{f"passage@{k}": [_within(rank, k) for rank in passages] for k in (1, 6)},
+            }
+        )
+        modes[mode] = {**means, "intervals": their_intervals}
+    files_at = ("file@1", "file@3")
     return {
         "questions": len(results),
         "answerable": len(answerable),
         "unanswerable": len(others),
-        "file@1": _share(r.file_rank == 1 for r in answerable),
-        "file@3": _share((r.file_rank or 99) <= 3 for r in answerable),
-        "sentence_in_answer": _share(r.said for r in quoted),
-        "sentence_in_draft": _share(r.found for r in quoted),
-        "answered": _share(not r.answer.abstained for r in answerable),
-        "abstained": _share(r.answer.abstained for r in others),
-        "bm25": {
-            "file@1": _share(r.bm25_file_rank == 1 for r in answerable),
-            "file@3": _share((r.bm25_file_rank or 99) <= 3 for r in answerable),
-        },
+        **{name: modes["hybrid"][name] for name in files_at},
+        **answers,
+        "intervals": intervals,
+        "bm25": {name: modes["bm25"][name] for name in files_at},
+        "modes": {**modes},
     }, results
 
 
-_COMPARED: tuple[Mode, Mode] = ("hybrid", "bm25")
+def _means(values: Mapping[str, Sequence[float]]) -> tuple[dict[str, JsonValue], dict[str, JsonValue]]:
+    """The mean of each list and its interval, in the form of JSON; null where nothing is to be averaged."""
+    means: dict[str, JsonValue] = {n: round(sum(of) / len(of), 4) if of else None for n, of in values.items()}
+    return means, {name: interval_json(mean_interval(of)) for name, of in values.items()}
+
+
+def _within(rank: int | None, k: int) -> bool:
+    return rank is not None and rank <= k
 
 
 def _file_rank(hits: Sequence[Hit], source: str | None) -> int | None:
@@ -188,18 +251,21 @@ def _file_rank(hits: Sequence[Hit], source: str | None) -> int | None:
     return None
 
 
-def _holds(answer: Answer, quote: str | None) -> bool:
-    """Whether the answering sentence is among the answer's quotes; white space and inline markup do not count."""
+def _passage_rank(hits: Sequence[Hit], quote: str | None) -> int | None:
+    return next((hit.rank for hit in hits if _holds([hit.chunk.text], quote)), None)
+
+
+def _texts(answer: Answer) -> Iterable[str]:
+    return (answer.text, *(citation.quote for citation in answer.citations))
+
+
+def _holds(texts: Iterable[str], quote: str | None) -> bool:
+    """Whether the answering sentence is in one of the texts; white space and inline markup do not count."""
     if quote is None:
         return False
     wanted = _normal(quote)
-    return bool(wanted) and any(wanted in _normal(text) for text in (answer.text, *(c.quote for c in answer.citations)))
+    return bool(wanted) and any(wanted in _normal(text) for text in texts)
 
 
 def _normal(text: str) -> str:
     return re.sub(r"\W+", " ", plain_text(text)).strip().casefold()
-
-
-def _share(of: object) -> float | None:
-    values = [bool(value) for value in of]  # type: ignore[attr-defined]
-    return round(sum(values) / len(values), 4) if values else None

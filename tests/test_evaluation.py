@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rag.beir import RetrievalSet, read_lines, read_retrieval_set, write_run
-from rag.errors import EvaluationError
+from rag.errors import EvaluationError, UsageError
 from rag.evaluation import (
     OwnQuestion,
     document_scores,
@@ -41,22 +41,51 @@ def test_metrics_are_those_worked_by_hand() -> None:
         "ndcg@10": round((found / best + 1) / 2, 4),
         "recall@100": round((2 / 3 + 1) / 2, 4),
         "rr@10": (1 / 2 + 1) / 2,
+        "success@1": 0.5,
+        "success@5": 1.0,
+        "recall@10": round((2 / 3 + 1) / 2, 4),
+        "map": round(((1 / 2 + 2 / 3) / 3 + 1) / 2, 4),
     }
 
 
-def test_what_stands_below_rank_10_counts_for_recall_only() -> None:
+NOTHING = {
+    "ndcg@10": 0.0,
+    "recall@100": 0.0,
+    "rr@10": 0.0,
+    "success@1": 0.0,
+    "success@5": 0.0,
+    "recall@10": 0.0,
+    "map": 0.0,
+}
+
+
+def test_what_stands_below_rank_10_counts_for_recall_100_and_the_average_precision_only() -> None:
     run = {"q": {f"x{i}": 100.0 - i for i in range(10)} | {"a": 1.0}}
-    assert measure(run, {"q": {"a": 1}}) == {"ndcg@10": 0.0, "recall@100": 1.0, "rr@10": 0.0}
+    assert measure(run, {"q": {"a": 1}}) == {**NOTHING, "recall@100": 1.0, "map": 0.0909}
+
+
+def test_success_asks_whether_anything_relevant_stands_so_high() -> None:
+    run = {"q": {"x1": 6.0, "x2": 5.0, "x3": 4.0, "x4": 3.0, "a": 2.0, "b": 1.0}}
+    found = measure(run, {"q": {"a": 1, "b": 1}})
+    assert (found["success@1"], found["success@5"], found["recall@10"]) == (0.0, 1.0, 1.0)
+    assert measure(run, {"q": {"b": 1}})["success@5"] == 0.0
+
+
+def test_every_measure_sees_the_ranking_that_is_written_where_scores_are_equal() -> None:
+    near = {"a": 1.0, "b": 1.0 + 1e-12, "c": 1.0}  # 32 bits hold no difference
+    found = measure({"q": near}, {"q": {"a": 1}})
+    assert (found["rr@10"], found["map"], found["success@1"]) == (0.5, 0.5, 0.0)
+    assert measure({"q": near}, {"q": {"b": 1}}) == dict.fromkeys(NOTHING, 1.0)
 
 
 @pytest.mark.parametrize("missing", [{}, {"q2": {}}], ids=["not in the run", "in it without hits"])
 def test_a_query_without_hits_counts_0_in_the_mean(missing: dict[str, dict[str, float]]) -> None:
     qrels = {"q1": {"a": 1}, "q2": {"b": 1}}
-    assert measure({"q1": {"a": 1.0}, **missing}, qrels) == {"ndcg@10": 0.5, "recall@100": 0.5, "rr@10": 0.5}
+    assert measure({"q1": {"a": 1.0}, **missing}, qrels) == dict.fromkeys(NOTHING, 0.5)
 
 
 def test_a_run_without_any_hit_measures_0() -> None:
-    assert measure({}, {"q": {"a": 1}}) == {"ndcg@10": 0.0, "recall@100": 0.0, "rr@10": 0.0}
+    assert measure({}, {"q": {"a": 1}}) == NOTHING
 
 
 def test_a_document_has_the_score_of_its_best_chunk_and_of_every_text_that_it_shares() -> None:
@@ -131,6 +160,21 @@ def test_another_split_is_read_by_its_name(folder: Path) -> None:
         read_retrieval_set(folder, split="train")
 
 
+def test_judgements_can_lie_elsewhere_and_in_trecs_form(folder: Path, tmp_path: Path) -> None:
+    write(tmp_path, "mine.qrels", "q3 0 d1 2\n7 0 2 0\n")
+    data = read_retrieval_set(folder, qrels=tmp_path / "mine.qrels")
+    assert (data.queries, data.qrels) == ({"q3": "not judged"}, {"q3": {"d1": 2}})
+    write(tmp_path, "other.qrels", "q8 0 d1 2\n")
+    with pytest.raises(EvaluationError, match=r"no query of '.*animals' is judged in '.*other\.qrels'"):
+        read_retrieval_set(folder, qrels=tmp_path / "other.qrels")
+
+
+def test_a_document_that_is_a_title_alone_has_it_as_its_text(folder: Path) -> None:
+    rows = [{"_id": "d1", "title": "Geese", "text": " \n"}, {"_id": "d2", "title": "", "text": " "}]
+    write(folder, "corpus.jsonl", lines(rows))
+    assert read_retrieval_set(folder).documents == (Document("d1", "Geese"), Document("d2", " "))
+
+
 def test_where_a_file_and_its_packed_twin_are_there_the_file_is_read(folder: Path) -> None:
     write(folder, "queries.jsonl", lines([{"_id": "q1", "text": "old"}]), packed=True)
     assert read_retrieval_set(folder).queries == {"q1": "goose", "7": "fox"}
@@ -202,17 +246,26 @@ def test_every_mode_is_measured_and_a_documents_best_chunk_counts() -> None:
     )
     said: list[str] = []
     result, runs = evaluate_retrieval(data, encoder=HashingEncoder(dim=4096), progress=said.append)
+    equal = {"better": 0, "worse": 0, "same": 3, "difference": 0.0, "interval": [0.0, 0.0], "p": 1.0}
     assert {name: value for name, value in result.items() if name != "modes"} == {
         "dataset": "tiny",
         "documents": 5,
         "queries": 3,
         "encoder": "hashing",
+        "comparisons": {
+            "dense": equal,
+            "bm25": equal,
+            # There the walrus is at rank 5, last of those without a word of q2; q2 alone is drawn in 1 of 27 samples.
+            "dense_first_tokens": {**equal, "better": 1, "same": 2, "difference": 0.2044, "interval": [0.0, 0.6131]},
+        },
     }
-    perfect = {"ndcg@10": 0.6667, "recall@100": 0.6667, "rr@10": 0.6667}  # nothing can be found for q3
+    means = dict.fromkeys(NOTHING, 0.6667)  # nothing can be found for q3
+    perfect = {**means, "intervals": {name: [0.0, 1.0] for name in NOTHING}}
     modes = result["modes"]
     assert isinstance(modes, dict)
     assert modes.keys() == runs.keys() == {"hybrid", "dense", "bm25", "dense_first_tokens"}
-    assert modes["hybrid"] == modes["dense"] == modes["bm25"] == perfect
+    assert modes["hybrid"] == modes["dense"] == {**perfect, "without_hits": 0}
+    assert modes["bm25"] == {**perfect, "without_hits": 1}
     assert runs["bm25"]["q1"].keys() == {"goose", "copy"}
     assert runs["bm25"]["q1"]["goose"] == runs["bm25"]["q1"]["copy"]
     assert runs["bm25"]["q3"] == {}
@@ -220,6 +273,43 @@ def test_every_mode_is_measured_and_a_documents_best_chunk_counts() -> None:
     assert runs["dense"]["q2"]["long"] > 0.5
     assert runs["dense_first_tokens"]["q2"]["long"] == 0  # the encoder never gets so far
     assert said[0] == "indexing 5 documents"
+
+
+TINY = RetrievalSet("tiny", (Document("goose", "The goose flies."),), {"q": "goose"}, {"q": {"goose": 1}})
+
+
+@pytest.mark.parametrize(
+    ("modes", "compared"),
+    [(["bm25", "hybrid"], {"bm25"}), (["dense"], set()), (["dense_first_tokens"], set())],
+    ids=["hybrid and another", "one", "one without an index"],
+)
+def test_chosen_modes_are_measured_and_hybrid_is_held_against_them(modes: list[str], compared: set[str]) -> None:
+    result, runs = evaluate_retrieval(TINY, encoder=HashingEncoder(dim=4096), modes=modes)
+    assert isinstance(result["modes"], dict)
+    assert isinstance(result["comparisons"], dict)
+    assert result["modes"].keys() == runs.keys() == set(modes)
+    assert result["comparisons"].keys() == compared
+    assert all(run == {"q": {"goose": pytest.approx(run["q"]["goose"])}} for run in runs.values())
+
+
+def test_of_one_query_there_is_no_interval() -> None:
+    result, _ = evaluate_retrieval(TINY, encoder=HashingEncoder(dim=4096), modes=["bm25", "hybrid"])
+    assert isinstance(result["modes"], dict)
+    assert result["modes"]["bm25"] == {
+        **dict.fromkeys(NOTHING, 1.0),
+        "intervals": dict.fromkeys(NOTHING),
+        "without_hits": 0,
+    }
+    equal = {"better": 0, "worse": 0, "same": 1, "difference": 0.0, "interval": None, "p": 1.0}
+    assert result["comparisons"] == {"bm25": equal}
+
+
+@pytest.mark.parametrize("modes", [[], ["hybrid", "magic"]])
+def test_an_unknown_mode_is_refused_before_anything_is_indexed(modes: list[str]) -> None:
+    encoder = HashingEncoder()
+    with pytest.raises(UsageError, match=r"expected modes of hybrid, .*, dense_first_tokens, got (none|hybrid, magic)"):
+        evaluate_retrieval(TINY, encoder=encoder, modes=modes)
+    assert encoder.texts == []
 
 
 def test_the_run_of_first_tokens_embeds_title_and_text_once() -> None:
@@ -296,6 +386,8 @@ def test_a_users_own_questions_are_counted(index: Index) -> None:
     questions = [flies] * 3 + [OwnQuestion("fox", "fox.md", None)]
     questions += [OwnQuestion("zebra", None, None), OwnQuestion("zebra den", None, None)]
     result, each = evaluate_questions(questions, Pipeline(Retriever(index), generator=generator))
+    names = ("file@1", "file@3", "file@10", "rr@10", "passage@1", "passage@6")
+    all_right = {**dict.fromkeys(names, 1.0), "intervals": {name: [1.0, 1.0] for name in names}}
     assert result == {
         "questions": 6,
         "answerable": 4,
@@ -306,7 +398,14 @@ def test_a_users_own_questions_are_counted(index: Index) -> None:
         "sentence_in_draft": 0.6667,
         "answered": 0.75,
         "abstained": 0.5,
+        "intervals": {
+            "sentence_in_answer": [0.0, 1.0],
+            "sentence_in_draft": [0.0, 1.0],
+            "answered": [0.25, 1.0],
+            "abstained": [0.0, 1.0],
+        },
         "bm25": {"file@1": 1.0, "file@3": 1.0},
+        "modes": {"hybrid": all_right, "dense": all_right, "bm25": all_right},
     }
     assert [(r.said, r.found, r.answer.abstained) for r in each] == [
         (True, True, False),
@@ -316,14 +415,8 @@ def test_a_users_own_questions_are_counted(index: Index) -> None:
         (False, False, True),
         (False, False, False),
     ]
-    assert [(r.file_rank, r.bm25_file_rank) for r in each] == [
-        (1, 1),
-        (1, 1),
-        (1, 1),
-        (1, 1),
-        (None, None),
-        (None, None),
-    ]
+    assert [(r.file_rank, r.found_by["bm25"].file_rank) for r in each] == [*[(1, 1)] * 4, *[(None, None)] * 2]
+    assert [r.found_by["dense"].passage_rank for r in each] == [1, 1, 1, None, None, None]  # those with a quote
 
 
 def test_a_file_that_is_not_found_or_not_first_counts_as_such(index: Index) -> None:
@@ -331,8 +424,37 @@ def test_a_file_that_is_not_found_or_not_first_counts_as_such(index: Index) -> N
     generator = QueuedGenerator(*[Draft((), 0.0)] * 4)
     questions = [OwnQuestion("goose flies", "goose.md", "x"), OwnQuestion("goose flies", "none.md", "x")]
     result, each = evaluate_questions(questions, Pipeline(Retriever(index), generator=generator))
-    assert [(r.file_rank, r.bm25_file_rank) for r in each] == [(4, 4), (None, None)]
+    assert [(r.file_rank, r.found_by["bm25"].file_rank) for r in each] == [(4, 4), (None, None)]
     assert (result["file@1"], result["file@3"], result["answered"]) == (0.0, 0.0, 0.0)
+    assert isinstance(result["modes"], dict)
+    assert result["modes"]["bm25"] == {
+        "file@1": 0.0,
+        "file@3": 0.0,
+        "file@10": 0.5,
+        "rr@10": 0.125,  # the fourth, and never
+        "passage@1": 0.0,
+        "passage@6": 0.0,
+        "intervals": {
+            "file@1": [0.0, 0.0],
+            "file@3": [0.0, 0.0],
+            "file@10": [0.0, 1.0],
+            "rr@10": [0.0, 0.25],
+            "passage@1": [0.0, 0.0],
+            "passage@6": [0.0, 0.0],
+        },
+    }
+
+
+def test_a_passage_counts_where_it_holds_the_quote_whatever_its_file(index: Index) -> None:
+    index.add([Document(f"{i}.md", f"The fox sleeps fox sleeps {'fox ' * i}") for i in range(3)])
+    generator = QueuedGenerator(*[Draft((), 0.0)] * 4)
+    asked = [OwnQuestion("fox sleeps", "none.md", quote) for quote in ("the *fox* sleeps in a den", "fox sleeps fox")]
+    result, each = evaluate_questions(asked, Pipeline(Retriever(index), generator=generator))
+    assert [r.found_by["bm25"].passage_rank for r in each] == [4, 1]
+    assert isinstance(result["modes"], dict)
+    bm25 = result["modes"]["bm25"]
+    assert isinstance(bm25, dict)
+    assert (bm25["passage@1"], bm25["passage@6"], bm25["file@10"]) == (0.5, 1.0, 0.0)
 
 
 def test_without_questions_of_a_kind_there_is_no_share(index: Index) -> None:
