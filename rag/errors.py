@@ -4,6 +4,7 @@ RagError
 ├── UsageError               an argument that cannot work (empty question, unknown mode, k below 1)
 ├── LoadError                one file cannot be read as a document; a batch sets it aside and goes on
 ├── EncoderError             a model cannot be found, loaded or run
+├── RerankerError            a reranker cannot be found, loaded or run
 ├── IndexNotFoundError       no index of that name
 ├── IndexBusyError           another process is writing to the index
 ├── IndexDamagedError        the folder is there, but what is in it cannot be used
@@ -26,6 +27,10 @@ class LoadError(RagError):
 
 class EncoderError(RagError):
     """A model cannot be found, loaded or run."""
+
+
+class RerankerError(RagError):
+    """A reranker cannot be found, loaded or run."""
 
 
 class IndexNotFoundError(RagError):
