@@ -111,11 +111,12 @@ def search(index: str) -> dict[str, float]:
 
     clock.wrap(rag.encoders.compiled.CompiledEncoder, "load", "the encoder: open its graph")
     clock.wrap(rag.encoders.compiled, "_tokenizer", "the encoder: open its tokenizer")
-    clock.wrap(rag.encoders.compiled.CompiledEncoder, "encode_queries", "the encoder: embed the query")
+    clock.wrap(rag.encoders.compiled.CompiledEncoder, "read_queries", "the encoder: embed the query")
     clock.wrap(rag.index.Index, "open", "open the index")
     clock.wrap(rag.snapshots.VectorCache, "current", "read the vectors")
     clock.wrap(rag.vectors.flat.FlatVectors, "search", "compare the vectors")
-    clock.wrap(rag.store.Store, "bm25", "rank by words")
+    clock.wrap(rag.store.Store, "bm25_and", "rank by words")
+    clock.wrap(rag.retriever, "late_interaction", "compare the tokens of the best")
     clock.wrap(rag.retriever.Retriever, "search", "the rest of a search: fuse, read passages")
     sys.argv = ["rag", "search", QUERY, "--index", index, "--json"]
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends

@@ -14,10 +14,24 @@ if TYPE_CHECKING:
     from rag.generator import Draft, DraftSentence, Generator, Span
     from rag.index import Index, IndexStatus
     from rag.ingest import IngestReport
+    from rag.passages import widen
     from rag.pipeline import Pipeline
     from rag.progress import Progress
+    from rag.reranker import Reranker, load_reranker
     from rag.retriever import Retriever
-    from rag.types import Answer, Chunk, Citation, Document, Hit, Place, Section, Sentence, ShortAnswer
+    from rag.types import (
+        Answer,
+        Chunk,
+        Citation,
+        Document,
+        Explanation,
+        Hit,
+        Passage,
+        Place,
+        Section,
+        Sentence,
+        ShortAnswer,
+    )
 
 # Nothing phones home, from whichever side this package is entered. Set before any library is imported that reads them:
 # onnxruntime would keep a device id and a queue of events in the user's cache folder, and send them.
@@ -33,22 +47,27 @@ _HOME = {
     "Draft": "rag.generator",
     "DraftSentence": "rag.generator",
     "Encoder": "rag.encoders",
+    "Explanation": "rag.types",
     "ExtractiveGenerator": "rag.extractive",
     "Generator": "rag.generator",
     "Hit": "rag.types",
     "Index": "rag.index",
     "IndexStatus": "rag.index",
     "IngestReport": "rag.ingest",
+    "Passage": "rag.types",
     "Pipeline": "rag.pipeline",
     "Place": "rag.types",
     "Progress": "rag.progress",
     "RagError": "rag.errors",
+    "Reranker": "rag.reranker",
     "Retriever": "rag.retriever",
     "Section": "rag.types",
     "Sentence": "rag.types",
     "ShortAnswer": "rag.types",
     "Span": "rag.generator",
     "load_encoder": "rag.encoders",
+    "load_reranker": "rag.reranker",
+    "widen": "rag.passages",
 }
 
 __version__ = "0.1.0"
@@ -61,22 +80,27 @@ __all__ = [
     "Draft",
     "DraftSentence",
     "Encoder",
+    "Explanation",
     "ExtractiveGenerator",
     "Generator",
     "Hit",
     "Index",
     "IndexStatus",
     "IngestReport",
+    "Passage",
     "Pipeline",
     "Place",
     "Progress",
     "RagError",
+    "Reranker",
     "Retriever",
     "Section",
     "Sentence",
     "ShortAnswer",
     "Span",
     "load_encoder",
+    "load_reranker",
+    "widen",
 ]
 
 

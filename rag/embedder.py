@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from rag.chunking import Chunking, chunk_document
-from rag.encoders import CompiledEncoder, Encoder
+from rag.encoders import CompiledEncoder, Encoder, TokenEncoder
 from rag.errors import EncoderError
+from rag.late import token_bits
 from rag.store import Store, embedding_key
 from rag.types import Chunk, Document, JsonValue
 from rag.writer import StoreWriter
@@ -71,15 +73,25 @@ class Embedder:
         return {key: text for key, text in texts.items() if key not in known}
 
     def _keep(self, texts: Mapping[bytes, str], *, replace: bool = False) -> int:
-        vectors = self.encoder.encode_documents(list(texts.values()))
-        if vectors.shape != (len(texts), self.encoder.dim) or not np.isfinite(vectors).all():
+        encoder, bits = self.encoder, None
+        if tells_of_tokens(encoder):
+            vectors, read = encoder.read_documents(list(texts.values()))
+            bits = [token_bits(text, tokens) for text, tokens in zip(texts.values(), read, strict=True)]
+        else:
+            vectors = encoder.encode_documents(list(texts.values()))
+        if vectors.shape != (len(texts), encoder.dim) or not np.isfinite(vectors).all():
             raise EncoderError(
-                f"the encoder {self.encoder.name!r} gave vectors of shape {vectors.shape}, or numbers that are not "
-                f"finite, where {(len(texts), self.encoder.dim)} was expected: use another"
+                f"the encoder {encoder.name!r} gave vectors of shape {vectors.shape}, or numbers that are not "
+                f"finite, where {(len(texts), encoder.dim)} was expected: use another"
             )
         rows = [vector.astype("<f2").tobytes() for vector in vectors]
-        self._writer.add_embeddings(list(texts), rows, replace=replace)
+        self._writer.add_embeddings(list(texts), rows, bits, replace=replace)
         return len(texts)
+
+
+def tells_of_tokens(encoder: Encoder) -> TypeGuard[TokenEncoder]:
+    """Whether the encoder gives the vectors of tokens, in whole bytes of signs."""
+    return isinstance(encoder, TokenEncoder) and encoder.dim % 8 == 0
 
 
 def default_chunking(encoder: Encoder) -> Chunking:
@@ -87,11 +99,11 @@ def default_chunking(encoder: Encoder) -> Chunking:
     return Chunking(max_tokens=min(encoder.max_tokens, Chunking().max_tokens))
 
 
-def chunking_for(encoder: Encoder, *, instead_of: Mapping[str, Any], max_tokens: int) -> Chunking:
-    """The default where it was the default for the encoder before, else as it was, if the new encoder reads so much."""
-    if max_tokens == min(instead_of["max_tokens"], Chunking().max_tokens):
-        return default_chunking(encoder)
-    return Chunking(max_tokens=min(max_tokens, encoder.max_tokens))
+def chunking_for(encoder: Encoder, *, instead_of: Mapping[str, Any], chunking: Chunking) -> Chunking:
+    """As long as the default where it was that for the encoder before, else as it was, if the new one reads so much."""
+    if chunking.max_tokens == min(instead_of["max_tokens"], Chunking().max_tokens):
+        return replace(chunking, max_tokens=default_chunking(encoder).max_tokens)
+    return replace(chunking, max_tokens=min(chunking.max_tokens, encoder.max_tokens))
 
 
 def encoder_record(encoder: Encoder) -> dict[str, JsonValue]:

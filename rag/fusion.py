@@ -1,4 +1,4 @@
-"""Fuses two scored rankings into one; knows ids, scores and ranks, no models."""
+"""Fuses scored rankings into one; knows ids, scores and ranks, no models."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 # Share of the dense side: the middle of the plateau on questions that nothing is reported on (docs/search.md).
 DEFAULT_WEIGHT = 0.5
+LATE_SHARE = 1 / 3  # of late interaction: as much as the two sides have each
 
 
 def fuse(
@@ -41,3 +42,50 @@ def fuse(
         near |= dict.fromkeys(waiting, sum(of_both) / len(of_both) if of_both else 0.0)
     exact = {i: min(score / ceiling, 1.0) for i, score in sparse.items()}
     return {i: weight * near.get(i, 0.0) + (1 - weight) * exact.get(i, 0.0) for i in near.keys() | exact.keys()}
+
+
+def highest(scores: Mapping[int, float], n: int, *, at_most: int) -> list[int]:
+    """The ids of the n highest distinct scores, the highest first; those of one score belong together.
+
+    Copies of a text have one score, and which of them came first would be chance.
+
+    Args:
+        scores: by id.
+        n: how many distinct scores.
+        at_most: ids; the lowest scores go, each as a whole, until there are no more.
+    """
+    order = sorted(scores, key=lambda i: -scores[i])
+    kept: list[int] = []
+    distinct = 0
+    for i in order:
+        is_new = not kept or scores[i] != scores[kept[-1]]
+        if is_new and distinct == n:
+            break
+        if len(kept) == at_most:
+            lowest = scores[i]
+            return [k for k in kept if scores[k] != lowest]
+        distinct += is_new
+        kept.append(i)
+    return kept
+
+
+def blend(scores: Mapping[int, float], late: Mapping[int, float], *, among: Collection[int]) -> dict[int, float]:
+    """The fused scores with what late interaction says of the best of them.
+
+    Args:
+        scores: from 0 to 1.
+        late: from 0 to 1, of some of the best; without any, the scores stay as they are.
+        among: the best; those of them that `late` does not know are taken to match as the others do, in the mean.
+
+    Returns:
+        A score in [0, 1] for each; those that are not among the best are taken to match as the worst of them does, so
+        that none of them overtakes one.
+    """
+    if not late:
+        return dict(scores)
+    mean, worst = sum(late.values()) / len(late), min(late.values())
+    best = set(among)
+    return {
+        i: (1 - LATE_SHARE) * score + LATE_SHARE * (late.get(i, mean) if i in best else worst)
+        for i, score in scores.items()
+    }

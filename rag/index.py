@@ -56,6 +56,7 @@ class IndexStatus:
     files: int
     embeddings: int  # of distinct texts; those kept for texts that may come back included
     waiting: int  # passages that have no vector yet, and are found by their words alone; the next ingest embeds them
+    without_tokens: int  # embeddings of whose tokens nothing is kept, so that late interaction does not know them
     bytes: int  # of the whole folder on disk
     sizes: dict[str, int]  # in bytes, of each file in it
     encoder: str
@@ -322,9 +323,8 @@ class Index:
 
     def term_weights(self, stems: Sequence[str]) -> dict[str, float]:
         """Inverse document frequency of each stemmed word over the chunks: log(1 + n / (1 + df)), above 0."""
-        with self._reading_rows():
-            n, found = self._store.n_chunks(), self._store.document_frequencies(stems)
-            return {stem: math.log1p(n / (1 + found.get(stem, 0))) for stem in stems}
+        with self._reading_rows() as store:
+            return store.term_weights(stems)
 
     def known_words(self, stems: Sequence[str]) -> set[str]:
         """Those of the stemmed words that stand anywhere in the index."""
@@ -347,6 +347,7 @@ class Index:
                 files=counts["files"],
                 embeddings=counts["embeddings"],
                 waiting=store.n_waiting(),
+                without_tokens=store.n_without_tokens(),
                 bytes=sum(sizes.values()),
                 sizes=sizes,
                 encoder=manifest["encoder"]["name"],
@@ -515,7 +516,7 @@ class Index:
                 manifest: dict[str, JsonValue] = {"encoder": encoder_record(loaded)}
                 chunking, change = self._chunking(), take_form
                 if old["space"] != loaded.space:
-                    chunking = chunking_for(loaded, instead_of=old, max_tokens=chunking.max_tokens)
+                    chunking = chunking_for(loaded, instead_of=old, chunking=chunking)
                     manifest["chunking"], change = chunking.record(), reembed
                 embedder = Embedder(lambda: loaded, chunking, store=at_work.store, writer=at_work.writer)
                 try:
@@ -672,7 +673,7 @@ class Index:
                 yield _Session(writer, store, embedder)
 
     def _chunking(self) -> Chunking:
-        return Chunking(max_tokens=int(self._manifest["chunking"]["max_tokens"]))
+        return Chunking.of_record(self._manifest["chunking"])
 
     def _drop_loose_embeddings(self, at_work: _Session, *, at_most: int | None = None) -> None:
         """If more than so many are used by no chunk; not those that a change of encoder has filled in so far."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
+from rag.words import extra_words
+
 migrations = Migrations("footnote")
 
 
@@ -117,3 +119,41 @@ def m002_loose_embeddings_filters_and_roots(db: Database) -> None:
 def m003_embeddings_that_wait(db: Database) -> None:
     """An embedding may wait for its vector, which is empty then; which ones do is found without looking at all."""
     db.executescript("create index embeddings_waiting on embeddings (id) where vector = x'';")
+
+
+@migrations()
+def m004_token_bits_and_extra_words(db: Database) -> None:
+    """Keep a sketch of each token of a text, and find words of scripts that FTS5 does not cut as their readers do."""
+    db.executescript("""
+    create table token_bits (
+        embedding_id integer primary key references embeddings(id),
+        bits blob not null         -- as rag.late makes it
+    );
+    create index token_bits_there on token_bits (embedding_id);  -- to count them without passing the bits
+    create trigger embeddings_removed before delete on embeddings begin
+        delete from token_bits where embedding_id = old.id;
+    end;
+    alter table chunks add column extra text not null default '';  -- what rag.words.extra_words says of it
+
+    drop trigger chunks_added;
+    drop trigger chunks_removed;
+    drop table chunks_words;
+    drop table chunks_fts;
+    create virtual table chunks_fts using fts5(
+        context, text, extra, content='chunks', content_rowid='id',
+        tokenize='porter unicode61 remove_diacritics 2'
+    );
+    create virtual table chunks_words using fts5vocab(chunks_fts, row);
+    create trigger chunks_added after insert on chunks begin
+        insert into chunks_fts (rowid, context, text, extra) values (new.id, new.context, new.text, new.extra);
+    end;
+    create trigger chunks_removed after delete on chunks begin
+        insert into chunks_fts (chunks_fts, rowid, context, text, extra)
+            values ('delete', old.id, old.context, old.text, old.extra);
+        insert into removed_chunks (chunk_id, change_id) values (old.id, (select max(id) from changes));
+    end;
+    """)
+    rows = db.query("select id, context, text from chunks")
+    extra = ((extra_words(f"{row['context']}\n{row['text']}"), row["id"]) for row in rows)
+    db.conn.executemany("update chunks set extra = ? where id = ?", [found for found in extra if found[0]])
+    db.execute("insert into chunks_fts (chunks_fts) values ('rebuild')")

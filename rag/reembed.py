@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rag.embedder import TEXTS_PER_BATCH, Embedder
+from rag.embedder import TEXTS_PER_BATCH, Embedder, tells_of_tokens
 from rag.progress import Progress, Stopped
 from rag.store import Store
 from rag.types import Chunk, Document, JsonValue
@@ -100,7 +100,7 @@ def take_form(
     progress: Callable[[Progress], None] | None,
     stop: Callable[[], bool] | None,
 ) -> None:
-    """Go over to an encoder of the same space: embed every text once more, if it has another form.
+    """Go over to an encoder of the same space: embed every text once more, if it has another form or tells of tokens.
 
     Vectors of both forms are comparable, so that each batch takes its place at once; nothing is cut anew. The caller
     holds the write lock. Arguments and errors are those of `reembed`.
@@ -108,6 +108,7 @@ def take_form(
     form, old, begun = embedder.encoder.form, store.manifest()["encoder"], store.manifest().get(_AGAIN)
     after = int(str(begun["upto"])) if isinstance(begun, dict) and begun["form"] == form else 0
     is_other = bool(begun) or not isinstance(old, dict) or old["form"] != form
+    is_other = is_other or (tells_of_tokens(embedder.encoder) and store.n_without_tokens() > 0)
     with writer.transaction():
         writer.set_manifest({PENDING: None})  # a change to another encoder is given up
         writer.drop_loose_embeddings()

@@ -22,7 +22,7 @@ from rag.errors import IndexDamagedError, IndexMismatchError
 from rag.types import Chunk, Document, JsonValue, Place, Section
 
 APPLICATION_ID = 0x464E5445  # 'FNTE', in SQLite's header: this file is an index of ours
-FORMAT_VERSION = 3  # of the schema; kept in SQLite's user_version. A reader takes every version up to this one
+FORMAT_VERSION = 4  # of the schema; kept in SQLite's user_version. A reader takes every version up to this one
 _READER_CACHE_KB = 16_384
 _VARIABLES = 500  # per statement, well below SQLite's limit on every build
 
@@ -177,26 +177,43 @@ class Store:
         return [row[0] for row in self._db.execute("select chunk_id from removed_chunks where change_id > ?", [change])]
 
     def bm25(self, terms: Sequence[str], *, k: int, passing: NDArray[np.uint8] | None = None) -> dict[int, float]:
-        """The k best chunks that hold any of the terms, by FTS5's BM25 (k1 1.2, b 0.75); higher is better.
+        """The k best chunks that hold any of the terms, by BM25 (`rag.bm25`); higher is better.
 
         Args:
             terms: any one of them is enough.
             k: how many at most.
             passing: only chunks whose bits are 1 (`Passing.bits`); words are weighed over all chunks nonetheless.
         """
+        return self.bm25_and(terms, k=k, passing=passing)[0]
+
+    def bm25_and(
+        self, terms: Sequence[str], *, k: int, passing: NDArray[np.uint8] | None = None, also: Sequence[int] = ()
+    ) -> tuple[dict[int, float], dict[int, float]]:
+        """What `bm25` gives, and the scores of those of some other chunks that hold any of the terms, and may pass."""
         if not terms:
-            return {}
+            return {}, {}
         with self.transaction():
-            return self._current_words().best(terms, k=k, passing=passing)
+            return self._current_words().best(terms, k=k, passing=passing, also=also)
+
+    def rarest(self, terms: Sequence[str], n: int) -> list[str]:
+        """Those n of the terms that stand in the fewest chunks, in their order."""
+        with self.transaction():
+            return self._current_words().rarest(terms, n)
+
+    def term_weights(self, stems: Sequence[str]) -> dict[str, float]:
+        """Inverse document frequency of each stemmed word over the chunks: log(1 + n / (1 + df)), above 0."""
+        with self.transaction():
+            return self._current_words().term_weights(stems)
 
     def bm25_ceiling(self, terms: Sequence[str]) -> float:
-        """The score that no chunk can exceed: (k1 + 1) times the sum of FTS5's weights of the terms.
-
-        FTS5 weighs a term log((n - df + 0.5) / (df + 0.5)), and never below 1e-6; a term of several words (`foo_bar`),
-        which it takes as a phrase, is weighed here by its rarest word.
-        """
+        """The score that no chunk can exceed: (k1 + 1) times the sum of the terms' weights."""
         with self.transaction():
             return self._current_words().ceiling(terms)
+
+    def holding(self, term: str) -> NDArray[np.int64]:
+        """The ids of the chunks that hold a word, or several side by side, ascending; endings do not count."""
+        with self.transaction():
+            return self._current_words().holding(term)
 
     def document_frequencies(self, stems: Sequence[str]) -> dict[str, int]:
         """In how many chunks each stemmed word stands; words that stand in none are left out."""
@@ -242,6 +259,15 @@ class Store:
             return Document(row[0], row[1], row[2], sections, tuple(json.loads(row[4])), json.loads(row[5]))
         except (ValueError, TypeError) as exc:
             raise IndexDamagedError(f"what is stored of {source!r} cannot be read ({exc}): see rag doctor") from exc
+
+    def spans(self, source: str) -> list[tuple[int, int]]:
+        """(start, end) of each chunk of a document, in order."""
+        rows = self._db.execute(
+            'select c.start, c."end" from chunks c join documents d on d.id = c.document_id'
+            " where d.source = ? order by c.start",
+            [source],
+        )
+        return [(row[0], row[1]) for row in rows]
 
     def documents(self, where: str = "1", arguments: Sequence[Any] = ()) -> list[DocumentRow]:
         """All documents, or those for which an SQL condition on `documents d` and `files f` holds."""
@@ -340,6 +366,28 @@ class Store:
                 part,
             )
         }
+
+    def token_bits(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """What `rag.late` keeps of the tokens of each chunk; those of which nothing is kept are left out."""
+        if not self._is_of_format(4):
+            return {}
+        return {
+            row[0]: row[1]
+            for part in in_parts(list(ids))
+            for row in self._db.execute(
+                "select c.id, t.bits from chunks c join token_bits t on t.embedding_id = c.embedding_id"
+                f" where c.id in ({marks(part)})",
+                part,
+            )
+        }
+
+    def n_without_tokens(self) -> int:
+        """Of how many embeddings no tokens are kept: made before format 4, or by an encoder that tells of none."""
+        there = "(select count(*) from token_bits)" if self._is_of_format(4) else "0"
+        sql = f"select (select count(*) from embeddings where vector <> x'') - {there}"
+        if not self._has_waiting():  # all have their vector, and need not be passed
+            sql = f"select (select count(*) from embeddings) - {there}"
+        return int(self._db.execute(sql).fetchone()[0])
 
     def changed_chunks(self, *, since: int) -> int:
         """How many chunks were added or removed after a change."""

@@ -75,6 +75,29 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A stretch of a document, and what it brings to a number."""
+
+    start: int  # character offsets into the document text
+    end: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a hit has its score, and which parts of the passage carry it."""
+
+    cosine: float | None  # of the query's and the passage's vector; None where the dense side was not asked
+    bm25: float | None  # share of the highest BM25 score that the query allows; None where words were not looked for
+    late: float | None  # mean cosine of the query's tokens to their like; None where it was not read
+    shares: Mapping[str, float]  # what 'dense', 'bm25' and 'late' bring to the score; they add up to it
+    terms: Mapping[str, float]  # the query's terms that the passage holds, and what each brings of `bm25`
+    sentences: tuple[Share, ...] = ()  # what each brings to the cosine; title, headings and the rest is `elsewhere`
+    tokens: tuple[Share, ...] = ()  # the same for each token of the passage's text
+    elsewhere: float = 0.0  # with all tokens it adds up to the cosine
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A retrieved chunk. Scores compare only within one ranking; higher is better."""
 
@@ -83,6 +106,23 @@ class Hit:
     score: float
     rank: int  # 1 is best; equal scores are ordered by source and start, so a run is repeatable
     also_in: tuple[Place, ...] = ()  # other documents, or places, that hold the same text
+    explanation: Explanation | None = None  # where it was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of one document around one or more hits."""
+
+    source: str
+    title: str | None
+    page: int | None  # where it begins
+    section: str | None  # of its best hit
+    start: int
+    end: int
+    text: str  # always document.text[start:end]
+    score: float  # of its best hit
+    rank: int  # from 1, in the order of the best hits
+    hits: tuple[Hit, ...]  # that stand in it, the best first
 
 
 @dataclass(frozen=True, slots=True)

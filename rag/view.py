@@ -21,10 +21,11 @@ class Passing:
     bits: NDArray[np.uint8]  # bit i % 8 of byte i // 8, from the lowest, is 1 where the chunk of id i passes
 
     @classmethod
-    def of(cls, ids: Sequence[int], change: tuple[int, bytes]) -> Passing:
+    def of(cls, ids: Sequence[int] | NDArray[np.int64], change: tuple[int, bytes]) -> Passing:
         """Those of the ids."""
-        passes = np.zeros(max(ids, default=0) + 1, dtype=bool)
-        passes[ids] = True
+        chosen = np.asarray(ids, dtype=np.int64)
+        passes = np.zeros(int(chosen.max(initial=0)) + 1, dtype=bool)
+        passes[chosen] = True
         return cls(change, np.packbits(passes, bitorder="little"))
 
     def __contains__(self, chunk_id: object) -> bool:
@@ -49,6 +50,27 @@ class View:
         """The chunks of the documents that pass a filter."""
         return self._passing(where)
 
+    def among(self, ids: NDArray[np.int64], passing: Passing | None) -> Passing:
+        """Those of the chunks that pass."""
+        kept = Passing.of(ids, (0, b""))
+        if passing is not None:
+            n = min(len(kept.bits), len(passing.bits))
+            kept = Passing(kept.change, kept.bits[:n] & passing.bits[:n])
+        return kept
+
+    def without(self, ids: NDArray[np.int64], passing: Passing | None) -> Passing:
+        """All that pass but some."""
+        bits = (passing or Passing.of(self.store.chunks_that_pass("1", ()), (0, b""))).bits.copy()
+        out = Passing.of(ids, (0, b"")).bits[: len(bits)]
+        bits[: len(out)] &= ~out
+        return Passing((0, b""), bits)
+
     def dense(self, query: NDArray[np.float32], *, k: int, passing: Passing | None = None) -> dict[int, float]:
         """The k chunks most similar to a unit vector, with their cosines: of all, or exactly of those that pass."""
         return self._vectors().search(query, k=k, passing=passing.bits if passing else None)
+
+    def cosines(self, query: NDArray[np.float32], ids: Sequence[int]) -> dict[int, float]:
+        """The cosines of those of the chunks that have a vector."""
+        if not len(ids):
+            return {}
+        return self._vectors().search(query, k=len(ids), passing=Passing.of(ids, (0, b"")).bits)

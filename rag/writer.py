@@ -30,9 +30,10 @@ from rag.store import (
     text_key,
 )
 from rag.types import Chunk, Document, JsonValue
+from rag.words import extra_words
 
 _PATIENCE_S = 30.0  # for readers that keep the log from being emptied; nothing else is waited for
-_CHUNK_COLUMNS = "start, end, page, section, context, text, text_key, breaks"
+_CHUNK_COLUMNS = "start, end, page, section, context, text, text_key, breaks, extra"
 
 
 class StoreWriter:
@@ -112,7 +113,14 @@ class StoreWriter:
 
     # Embeddings
 
-    def add_embeddings(self, keys: Sequence[bytes], vectors: Sequence[bytes], *, replace: bool = False) -> None:
+    def add_embeddings(
+        self,
+        keys: Sequence[bytes],
+        vectors: Sequence[bytes],
+        token_bits: Sequence[bytes] | None = None,
+        *,
+        replace: bool = False,
+    ) -> None:
         """Kept from this moment on: an ingest that is killed later need not embed these texts again.
 
         Passages that waited for one of them are changed by that.
@@ -120,6 +128,7 @@ class StoreWriter:
         Args:
             keys: of what was embedded.
             vectors: float16, little-endian, unit length, one for each key.
+            token_bits: of the tokens of each (`rag.late`), where the encoder tells of them.
             replace: put them in place of vectors that are there, too.
         """
         changes = "" if replace else "and vector = x''"
@@ -134,6 +143,12 @@ class StoreWriter:
                 f" on conflict (key) do update set vector = excluded.vector where true {changes}",
                 zip(keys, vectors, strict=True),
             )
+            if token_bits is not None:
+                self._db.executemany(
+                    "insert or replace into token_bits (embedding_id, bits)"
+                    " values ((select id from embeddings where key = ?), ?)",
+                    zip(keys, token_bits, strict=True),
+                )
             if waited:
                 change = self._new_change()
                 self._db.executemany(
@@ -347,7 +362,7 @@ class StoreWriter:
     def _insert_chunks(self, document_id: int, chunks: Sequence[Chunk], *, change: int, space: str) -> None:
         self._db.executemany(
             f"insert into chunks (document_id, change_id, embedding_id, {_CHUNK_COLUMNS})"
-            " values (?, ?, (select id from embeddings where key = ?), ?, ?, ?, ?, ?, ?, ?, ?)",
+            " values (?, ?, (select id from embeddings where key = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             ((document_id, change, embedding_key(space, chunk.encoded), *_chunk_row(chunk)) for chunk in chunks),
         )
 
@@ -398,6 +413,7 @@ def _chunk_row(chunk: Chunk) -> tuple[Any, ...]:
         chunk.text,
         text_key(chunk.text),
         json.dumps(chunk.breaks),
+        extra_words(chunk.encoded),
     )
 
 

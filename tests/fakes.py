@@ -42,8 +42,15 @@ class HashingEncoder:
         for text in texts:
             words = list(re.finditer(r"\S+", text))[: self.max_tokens - 2]
             spans = np.array([match.span() for match in words], dtype=np.int64).reshape(-1, 2)
-            found.append(TokenVectors(self._encode([match[0] for match in words]), spans))
+            others = np.zeros(self.dim, dtype=np.float32)
+            found.append(TokenVectors(self._encode([match[0] for match in words]), spans, others))
         return found
+
+    def read_queries(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[TokenVectors]]:
+        return self.encode_queries(texts), self.encode_tokens(texts)
+
+    def read_documents(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[TokenVectors]]:
+        return self.encode_documents(texts), self.encode_tokens(texts)
 
     def count_tokens(self, text: str) -> int:
         return len(text.split()) + 2  # a beginning and an end, as real models have

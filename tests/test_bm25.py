@@ -1,9 +1,11 @@
-"""BM25 over many chunks against FTS5's own ranking: the same chunks, the same scores, after any change."""
+"""BM25 against FTS5's own ranking: with FTS5's constants the same chunks and scores, after any change."""
 
 from __future__ import annotations
 
+import math
+import random
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -17,8 +19,11 @@ from rag.index import Index
 from rag.retriever import Retriever
 from rag.store import Store
 from rag.types import Document
+from rag.words import extra_words, stems
+from tests.fakes import HashingEncoder
 
 # "the" and "honey" stand in most chunks and weigh next to nothing, "bee_hive" and "don't" are phrases of two words.
+OWN_WEIGHT = rag.bm25._weight
 VOCABULARY = ["the", "honey", "bees", "bee", "apple", "cow", "cows", "bee_hive", "don't", "東京", "résumé", "x9"]
 
 words = st.lists(st.sampled_from([*VOCABULARY, "the", "honey", "the"]), min_size=1, max_size=200)
@@ -26,9 +31,13 @@ texts = words.map(" ".join)
 terms = st.lists(st.sampled_from([*VOCABULARY, "hive", "unknown", "🐝", 'say "the'] * 2), min_size=1, max_size=8)
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left_to_fts5(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rag.bm25, "_LEFT_TO_FTS5", 0)
+@pytest.fixture(autouse=True, params=[0.0, 2.0], ids=["all", "few"])
+def as_fts5(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FTS5's constants, so that it is the oracle; with the lengths of all chunks, and of those alone that count."""
+    monkeypatch.setattr(rag.bm25, "_K1", 1.2)
+    monkeypatch.setattr(rag.bm25, "_B", 0.75)
+    monkeypatch.setattr(rag.bm25, "_weight", rag.bm25._fts5_weight)
+    monkeypatch.setattr(rag.bm25, "_FEW", request.param)
 
 
 def by_fts5(store: Store, asked: Sequence[str]) -> dict[int, float]:
@@ -134,27 +143,6 @@ def test_ids_may_be_far_apart(index: Index, apart: int) -> None:
         assert is_best_of(found, by_fts5(view.store, ["honey", "bees"]), 9)
 
 
-def test_words_of_most_chunks_are_read_only_where_they_could_matter(
-    index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index.add(Document(f"{n}", f"the honey {n}" if n % 10 else f"the honey of rare bees {n}") for n in range(100))
-    read = []
-    real = rag.bm25.WordIndex._read_postings
-
-    def noted(self: rag.bm25.WordIndex, word: str) -> rag.bm25._Postings:
-        read.append(word)
-        return real(self, word)
-
-    monkeypatch.setattr(rag.bm25.WordIndex, "_read_postings", noted)
-    with index.reading() as view:
-        found = view.store.bm25(["the", "rare", "bees"], k=5)
-        assert read == ["rare", "bee"]  # ten chunks hold these: the five best are known
-        assert is_best_of(found, by_fts5(view.store, ["the", "rare", "bees"]), 5)
-        everything = view.store.bm25(["the", "rare"], k=50)
-        assert read == ["rare", "bee", "the"]  # only ten chunks hold "rare"; "rare" was read before
-        assert is_best_of(everything, by_fts5(view.store, ["the", "rare"]), 50)
-
-
 def test_a_rare_phrase_of_words_of_most_chunks_counts(index: Index) -> None:
     texts = [
         "apples are the honey",
@@ -163,12 +151,13 @@ def test_a_rare_phrase_of_words_of_most_chunks_counts(index: Index) -> None:
     ]
     index.add(Document(f"{n}", text) for n, text in enumerate(texts))
     with index.reading() as view:
-        found = view.store.bm25(["the_honey", "best"], k=2)
-        assert is_best_of(found, by_fts5(view.store, ["the_honey", "best"]), 2)
+        found = view.store.bm25(["the honey", "best"], k=2)
+        assert is_best_of(found, by_fts5(view.store, ["the honey", "best"]), 2)
     assert next(iter(found)) == 1
 
 
 def test_memory_is_kept_for_the_words_asked_for_last(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rag.bm25, "_FEW", 0)
     monkeypatch.setattr(rag.bm25, "_POSTINGS_KEPT", 25)
     index.add(Document(f"{n}", "apple cow milk" + " tree" * n) for n in range(10))
     with index.reading() as view:
@@ -178,6 +167,7 @@ def test_memory_is_kept_for_the_words_asked_for_last(index: Index, monkeypatch: 
 
 
 def test_a_reader_that_stays_lets_go_of_what_has_gone(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rag.bm25, "_FEW", 0)
     monkeypatch.setattr(rag.bm25, "_GONE_KEPT", 20)
     for n in range(30):
         index.add(Document(f"{i}", f"apple round{n} " + "tree " * i) for i in range(10))
@@ -186,15 +176,65 @@ def test_a_reader_that_stays_lets_go_of_what_has_gone(index: Index, monkeypatch:
             assert len(view.store._words._ids) <= 2 * 10 + 20 + 10
 
 
-def test_few_places_are_left_to_fts5(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rag.bm25, "_LEFT_TO_FTS5", 20)
-    index.add(Document(f"{n}", f"honey bees {n}") for n in range(20))
+def test_of_words_in_few_chunks_only_their_lengths_are_read(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rag.bm25, "_FEW", 0.1)
+    index.add(Document(f"{n}", f"honey bees {n}" if n % 10 else f"apple {n} cow") for n in range(40))
     with index.reading() as view:
-        assert view.store.bm25(["honey"], k=30) == by_fts5(view.store, ["honey"])
-        assert view.store.bm25(["honey"], k=30, passing=bits([3, 99])) == {3: by_fts5(view.store, ["honey"])[3]}
-        assert not view.store._words._postings
-        assert is_best_of(view.store.bm25(["honey", "bees"], k=30), by_fts5(view.store, ["honey", "bees"]), 30)
-        assert list(view.store._words._postings) == ["honei", "bee"]
+        assert is_best_of(view.store.bm25(["apple"], k=30), by_fts5(view.store, ["apple"]), 30)
+        assert view.store._words._all is None
+        assert is_best_of(view.store.bm25(["apple", "honey"], k=30), by_fts5(view.store, ["apple", "honey"]), 30)
+        assert view.store._words._all is not None
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    asked=terms, k=st.integers(1, 6), also=st.lists(st.integers(0, 30)), passing=st.none() | st.sets(st.integers(0, 30))
+)
+def test_chunks_that_are_asked_for_are_scored_behind_the_best(
+    vocabulary_index: Index, asked: list[str], k: int, also: list[int], passing: set[int] | None
+) -> None:
+    with vocabulary_index.reading() as view:
+        everything = by_fts5(view.store, asked)
+        may = None if passing is None else bits(sorted(passing))
+        allowed = {i: s for i, s in everything.items() if passing is None or i in passing}
+        best, others = view.store.bm25_and(asked, k=k, passing=may, also=also)
+    assert is_best_of(best, allowed, k)
+    assert others == pytest.approx({i: allowed[i] for i in also if i in allowed and i not in best}, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def vocabulary_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    with Index.create(tmp_path_factory.mktemp("words"), encoder=HashingEncoder()) as index:
+        lot = random.Random(0)
+        index.add(Document(f"{n}", " ".join(lot.choices(VOCABULARY, k=lot.randint(1, 40)))) for n in range(25))
+        yield index
+
+
+@pytest.mark.parametrize("query", [["honey"], ["cow", "bees"], ["don't", "x9", "the", "unknown"]])
+def test_with_constants_of_our_own_scores_are_the_formulas(
+    vocabulary_index: Index, monkeypatch: pytest.MonkeyPatch, query: list[str]
+) -> None:
+    k1, b = 0.9, 0.4
+    monkeypatch.setattr(rag.bm25, "_K1", k1)
+    monkeypatch.setattr(rag.bm25, "_B", b)
+    monkeypatch.setattr(rag.bm25, "_weight", OWN_WEIGHT)
+    with Index.open(vocabulary_index.path, encoder=vocabulary_index.encoder) as opened, opened.reading() as view:
+        chunks = view.store.chunks(range(1, 26))
+        whole = [f"{chunk.text} {extra_words(chunk.text)}" for chunk in chunks.values()]
+        read = dict(zip(chunks, stems(whole), strict=True))
+        mean = sum(map(len, read.values())) / len(read)
+        expected = dict.fromkeys(read, 0.0)
+        for term in query:
+            wanted = stems([term])[0]
+            counts = {
+                i: sum(found[n : n + len(wanted)] == wanted for n in range(len(found))) for i, found in read.items()
+            }
+            df = sum(map(bool, counts.values()))
+            weight = math.log(1 + (len(read) - df + 0.5) / (df + 0.5))
+            for i, tf in counts.items():
+                expected[i] += weight * tf * (k1 + 1) / (tf + k1 * (1 - b + b * len(read[i]) / mean))
+        found = view.store.bm25(query, k=30)
+    assert found == pytest.approx({i: score for i, score in expected.items() if score}, rel=1e-6)
 
 
 def test_a_reader_still_writes_nothing(index: Index) -> None:
@@ -220,15 +260,3 @@ def test_a_word_index_without_a_chunks_length_is_damaged(index: Index) -> None:
             Retriever(opened).search("honey", mode="bm25")
     index.examine(repair=True)
     assert [hit.chunk.doc_id for hit in Retriever(index).search("honey", mode="bm25")] == ["0"]
-
-
-def test_a_hybrid_search_is_the_same_on_both_roads(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    index.add(Document(f"{n}", f"{'honey ' * (n % 7)} bees and trees {n}") for n in range(300))
-    index.add([Document("kept/one", "Honey from trees.")])
-    for where in ([], ["path=kept/**"], ["path=1*"]):
-        hits = Retriever(index).search("honey trees", k=20, where=where)
-        with monkeypatch.context() as patch:
-            patch.setattr(rag.bm25, "_LEFT_TO_FTS5", 10**9)
-            expected = Retriever(index).search("honey trees", k=20, where=where)
-        assert [hit.chunk.doc_id for hit in hits] == [hit.chunk.doc_id for hit in expected]
-        assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in expected])

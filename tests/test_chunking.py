@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import random
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.chunking import Chunking, chunk_document
+from rag.chunking import Chunking, Splitter, chunk_document
 from rag.encoders import Encoder, load_encoder
 from rag.errors import UsageError
 from rag.types import Chunk, Document, Section
@@ -30,8 +31,14 @@ def of_pieces(text: str) -> int:
     return sum(-(-len(word) // 3) for word in text.split()) + 2
 
 
-def cut(document: Document, *, max_tokens: int = 16, count_tokens: CountTokens = of_words) -> list[Chunk]:
-    return chunk_document(document, chunking=Chunking(max_tokens), count_tokens=count_tokens)
+def cut(
+    document: Document,
+    *,
+    max_tokens: int = 16,
+    count_tokens: CountTokens = of_words,
+    splitter: Splitter = "recursive",
+) -> list[Chunk]:
+    return chunk_document(document, chunking=Chunking(max_tokens, splitter), count_tokens=count_tokens)
 
 
 def check_laws(document: Document, chunks: list[Chunk], *, max_tokens: int, count_tokens: CountTokens) -> None:
@@ -93,13 +100,14 @@ def documents(draw: st.DrawFn) -> Document:
     )
 
 
+@pytest.mark.parametrize("splitter", get_args(Splitter))
 @pytest.mark.parametrize("count_tokens", [of_words, of_characters, of_pieces])
 @given(document=documents(), max_tokens=st.integers(16, 60))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_chunk_is_a_span_that_fits_and_nothing_else_is_left_out(
-    count_tokens: CountTokens, document: Document, max_tokens: int
+    splitter: Splitter, count_tokens: CountTokens, document: Document, max_tokens: int
 ) -> None:
-    chunks = cut(document, max_tokens=max_tokens, count_tokens=count_tokens)
+    chunks = cut(document, max_tokens=max_tokens, count_tokens=count_tokens, splitter=splitter)
     check_laws(document, chunks, max_tokens=max_tokens, count_tokens=count_tokens)
 
 
@@ -256,3 +264,24 @@ def test_chunks_of_fewer_than_16_tokens_are_refused() -> None:
 
 def test_the_record_says_what_shaped_the_chunks() -> None:
     assert Chunking(128).record() == {"splitter": "recursive", "version": 1, "max_tokens": 128}
+    for chunking in (Chunking(128), Chunking(64, "sentences")):
+        assert Chunking.of_record(chunking.record()) == chunking
+
+
+def test_other_splitters_cut_between_sentences_only_or_at_any_word() -> None:
+    text = "One two\n\nthree four five six. Seven eight nine ten eleven twelve. Thirteen fourteen fifteen."
+    assert [c.text for c in cut(Document("a", text), splitter="sentences")] == [
+        "One two\n\nthree four five six.", "Seven eight nine ten eleven twelve. Thirteen fourteen fifteen."
+    ]  # fmt: skip
+    assert [c.text for c in cut(Document("a", text), splitter="words")] == [
+        "One two\n\nthree four five six. Seven eight nine", "ten eleven twelve. Thirteen fourteen fifteen."
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="expected splitter recursive, sentences, words, got 'pages'"):
+        Chunking(splitter="pages")  # type: ignore[arg-type]
+
+
+def test_a_sentence_longer_than_a_passage_is_cut_within() -> None:
+    text = "Short one here. " + "a long sentence that goes on, " * 10 + "and ends."
+    chunks = cut(Document("a", text), splitter="sentences")
+    assert len(chunks) > 2
+    check_laws(Document("a", text), chunks, max_tokens=16, count_tokens=of_words)

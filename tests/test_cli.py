@@ -157,7 +157,7 @@ def test_search_for_people_names_place_and_passage(run: Run, folder: Path) -> No
 
 def test_ask_in_json_has_the_agreed_form_and_its_quotes_are_exact(run: Run, folder: Path) -> None:
     run("ingest", "docs")
-    [answer] = lines(run("ask", "How long do cats sleep a day?", "--json"))
+    [answer] = lines(run("ask", "How many hours a day do cats sleep?", "--json"))
     assert list(answer) == [
         "question", "answer", "short_answer", "abstained", "confidence", "generator", "sentences", "citations",
         "nearest", "timings_ms",
@@ -172,7 +172,7 @@ def test_ask_in_json_has_the_agreed_form_and_its_quotes_are_exact(run: Run, fold
 
 def test_ask_for_people_prints_the_answer_and_its_footnotes(run: Run, folder: Path) -> None:
     run("ingest", "docs")
-    result = run("ask", "How long do cats sleep a day?")
+    result = run("ask", "How many hours a day do cats sleep?")
     assert result.stdout.startswith("Cats sleep for sixteen hours a day.[1]")
     assert "\n[1] sub/cats.txt\n     “Cats sleep for sixteen hours a day.”" in result.stdout
 
@@ -280,7 +280,7 @@ def test_evaluate_questions_prints_our_row_and_the_bm25_row(run: Run, folder: Pa
     questions = tmp_path / "q.jsonl"
     rows = [
         {
-            "question": "How long do cats sleep a day?",
+            "question": "How many hours a day do cats sleep?",
             "source": "sub/cats.txt",
             "quote": "Cats sleep for sixteen hours a day.",
         },

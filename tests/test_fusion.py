@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.fusion import fuse
+from rag.fusion import blend, fuse, highest
 
 COSINES = st.dictionaries(st.integers(0, 12), st.floats(-1.001, 1.001), max_size=8)
 BM25 = st.dictionaries(st.integers(0, 12), st.floats(0, 40), max_size=8)
@@ -84,3 +84,34 @@ def test_a_chunk_never_falls_when_its_score_rises_and_no_other_moves(
 @pytest.mark.parametrize("weight", [0.0, 0.1, 0.3, 0.5, 0.7, 1.0])
 def test_what_is_perfect_on_both_sides_gets_exactly_1(weight: float) -> None:
     assert fuse({1: 1.0, 2: 0.2}, {1: 7.0, 3: 1.0}, ceiling=7.0, weight=weight)[1] == 1.0
+
+
+SCORES = st.dictionaries(st.integers(0, 40), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0]), max_size=30)
+
+
+@given(scores=SCORES, n=st.integers(1, 8), at_most=st.integers(1, 40))
+def test_the_highest_are_whole_groups_of_equal_scores(scores: dict[int, float], n: int, at_most: int) -> None:
+    kept = highest(scores, n, at_most=at_most)
+    levels = sorted(set(scores.values()), reverse=True)[:n]
+    while sum(score in levels for score in scores.values()) > at_most:
+        levels.pop()
+    assert sorted(kept) == sorted(i for i, score in scores.items() if score in levels)
+    assert [scores[i] for i in kept] == sorted((scores[i] for i in kept), reverse=True)
+
+
+def test_late_interaction_has_a_third_of_the_say() -> None:
+    scores = {1: 0.9, 2: 0.6, 3: 0.6, 4: 0.3}
+    found = blend(scores, {1: 0.3, 2: 0.9}, among=[1, 2, 3])
+    assert found == pytest.approx({1: 0.7, 2: 0.7, 3: 0.6, 4: 0.3})  # 3: as the others in the mean, 4: as the worst
+    assert blend(scores, {}, among=[1, 2, 3]) == scores
+
+
+@given(scores=SCORES, n=st.integers(1, 8), data=st.data())
+def test_none_of_the_others_overtakes_one_of_the_best(scores: dict[int, float], n: int, data: st.DataObject) -> None:
+    best = highest(scores, n, at_most=40)
+    known = data.draw(st.lists(st.sampled_from(best), unique=True)) if best else []
+    found = blend(scores, {i: data.draw(st.floats(0, 1)) for i in known}, among=best)
+    assert found.keys() == scores.keys()
+    assert all(0 <= score <= 1 for score in found.values())
+    others = [found[i] for i in scores if i not in best]
+    assert not others or not best or max(others) <= min(found[i] for i in best) + 1e-12

@@ -679,7 +679,7 @@ def test_a_newer_format_is_refused_and_left_as_it_is(built: Path, encoder: Hashi
     sql(built, "pragma user_version = 7")
     for opening in (Index.open, Index.open_or_create, Index.create):
         with pytest.raises(
-            IndexMismatchError, match="has index format 7, this version reads up to 3: upgrade with pip"
+            IndexMismatchError, match="has index format 7, this version reads up to 4: upgrade with pip"
         ):
             opening(built, encoder=encoder)
     assert sql(built, "pragma user_version") == [(7,)]

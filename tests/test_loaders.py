@@ -781,3 +781,13 @@ def test_the_worker_ends_with_the_process_that_asks(tmp_path: Path) -> None:
             return
         os.sched_yield()
     pytest.fail("the worker is still there")
+
+
+def test_a_line_that_has_only_a_title_is_found_by_it(tmp_path: Path) -> None:
+    lines = ['{"_id": "1", "title": "The title alone", "text": ""}', '{"_id": "2", "title": "No text", "year": 1968}']
+    (tmp_path / "catalogue.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    found = load(tmp_path / "catalogue.jsonl", source="catalogue.jsonl").documents
+    assert [(d.text, d.title, dict(d.metadata)) for d in found] == [
+        ("The title alone", None, {}),
+        ("No text", None, {"year": 1968}),
+    ]

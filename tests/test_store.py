@@ -170,11 +170,11 @@ def test_words_are_counted_by_their_stems(writer: StoreWriter, store: Store) -> 
 
 
 def test_a_newer_format_is_not_touched_by_a_writer(file: Path, writer: StoreWriter) -> None:
-    writer._db.execute("pragma user_version = 4")
+    writer._db.execute("pragma user_version = 5")
     for kind in (Store, StoreWriter):
-        with pytest.raises(IndexMismatchError, match="has index format 4, this version reads up to 3"):
+        with pytest.raises(IndexMismatchError, match="has index format 5, this version reads up to 4"):
             kind(file)
-    assert writer._db.execute("pragma user_version").fetchone() == (4,)
+    assert writer._db.execute("pragma user_version").fetchone() == (5,)
 
 
 def test_old_reports_go_after_a_hundred(writer: StoreWriter, store: Store) -> None:

@@ -6,8 +6,26 @@ from pathlib import Path
 
 import click
 
-from rag.cli.options import INDEXES, encoder_option, index_option, json_option, open_index, where_option
-from rag.cli.rendering import answer_json, hit_json, print_answer, print_hits, print_json
+from rag.cli.options import (
+    INDEXES,
+    encoder_option,
+    index_option,
+    json_option,
+    make_retriever,
+    open_index,
+    rerank_ms_option,
+    rerank_option,
+    where_option,
+)
+from rag.cli.rendering import (
+    answer_json,
+    hit_json,
+    passage_json,
+    print_answer,
+    print_hits,
+    print_json,
+    print_passages,
+)
 
 
 @click.command()
@@ -16,24 +34,49 @@ from rag.cli.rendering import answer_json, hit_json, print_answer, print_hits, p
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many passages.")
 @click.option("--mode", type=click.Choice(["hybrid", "dense", "bm25"]), default="hybrid", show_default=True)
 @where_option
+@click.option("--explain", is_flag=True, help="Say why each passage was found.")
+@click.option("--window", type=click.IntRange(min=0), metavar="N", help="Show N passages before and behind, too.")
+@click.option("--section", is_flag=True, help="Show the whole section, with what is below its heading.")
+@rerank_option
+@rerank_ms_option
 @encoder_option
 @json_option
 def search(
-    query: str, index: str | None, k: int, mode: str, where: tuple[str, ...], encoder: str | None, as_json: bool
+    query: str,
+    index: str | None,
+    k: int,
+    mode: str,
+    where: tuple[str, ...],
+    explain: bool,
+    window: int | None,
+    section: bool,
+    rerank: str | None,
+    rerank_ms: float,
+    encoder: str | None,
+    as_json: bool,
 ) -> None:
     """Find passages, by meaning and by words.
+
+    Every passage holds what is in quotes, and none a word behind a hyphen.
 
     \b
     rag search "negative sampling" -k 3
     rag search "negative sampling" --where "path=word*.md"
+    rag search '"hierarchical softmax" -glove' --explain
     """
     with open_index(index, encoder) as opened:
-        from rag.retriever import Retriever
+        retriever = make_retriever(opened, rerank=rerank, rerank_ms=rerank_ms)
+        hits = retriever.search(query, k=k, mode=mode, where=where, explain=explain)  # type: ignore[arg-type]
+        passages = None
+        if window is not None or section:
+            from rag.passages import widen
 
-        hits = Retriever(opened).search(query, k=k, mode=mode, where=where)  # type: ignore[arg-type]
+            passages = widen(opened, hits, window=window or 0, section=section)
     if as_json:
-        for hit in hits:
-            print_json(hit_json(hit))
+        for row in [passage_json(p) for p in passages] if passages is not None else map(hit_json, hits):
+            print_json(row)
+    elif passages is not None:
+        print_passages(passages)
     else:
         print_hits(hits)
 
@@ -42,9 +85,19 @@ def search(
 @click.argument("question")
 @index_option
 @where_option
+@rerank_option
+@rerank_ms_option
 @encoder_option
 @json_option
-def ask(question: str, index: str | None, where: tuple[str, ...], encoder: str | None, as_json: bool) -> None:
+def ask(
+    question: str,
+    index: str | None,
+    where: tuple[str, ...],
+    rerank: str | None,
+    rerank_ms: float,
+    encoder: str | None,
+    as_json: bool,
+) -> None:
     """Answer a question from the documents, with footnotes, or say that they do not tell.
 
     \b
@@ -52,9 +105,9 @@ def ask(question: str, index: str | None, where: tuple[str, ...], encoder: str |
     """
     with open_index(index, encoder) as opened:
         from rag.pipeline import Pipeline
-        from rag.retriever import Retriever
 
-        answer = Pipeline(Retriever(opened)).ask(question, where=where)
+        retriever = make_retriever(opened, rerank=rerank, rerank_ms=rerank_ms)
+        answer = Pipeline(retriever).ask(question, where=where)
     if as_json:
         print_json(answer_json(answer))
     else:

@@ -18,6 +18,7 @@ from rag.errors import IndexDamagedError, IndexNotFoundError, UsageError
 if TYPE_CHECKING:
     from rag.encoders import Encoder
     from rag.index import Index
+    from rag.retriever import Retriever
 
 INDEXES = Path("indexes")
 EXIT_STOPPED = 130  # as shells say of Ctrl-C
@@ -53,6 +54,29 @@ where_option = click.option(
     metavar="CONDITION",
     help="Only documents that meet it: path=reports/**, type=pdf, modified>=2026-03, author=Ada. Can be given again.",
 )
+rerank_option = click.option(
+    "--rerank",
+    metavar="MODEL",
+    help="A cross-encoder, name or local path, that reads the best 50 passages and puts them in its own order.",
+)
+rerank_ms_option = click.option(
+    "--rerank-ms",
+    type=click.FloatRange(min=0),
+    default=500.0,
+    show_default=True,
+    help="Milliseconds it may take; what it has not read by then follows in the order it had.",
+)
+
+
+def make_retriever(index: Index, *, rerank: str | None = None, rerank_ms: float = 500.0) -> Retriever:
+    """A retriever of an index, with the reranker that --rerank names."""
+    from rag.retriever import Retriever
+
+    if rerank is None:
+        return Retriever(index)
+    from rag.reranker import load_reranker
+
+    return Retriever(index, reranker=load_reranker(rerank), rerank_ms=rerank_ms)
 
 
 def open_index(name: str | None, encoder: str | None = None, *, wait: bool = False) -> Index:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,17 @@ if TYPE_CHECKING:
     from rag.ingest import IngestReport
     from rag.plan import FileChange, Preview
     from rag.progress import Progress
+    from rag.runs import ChangedQuery, RankedDocument
     from rag.store import DocumentRow
-    from rag.types import Answer, Citation, Hit, JsonValue
+    from rag.types import Answer, Citation, Explanation, Hit, JsonValue, Passage
+
+_SENTENCES_SHOWN = 2  # of those that carry the similarity
 
 
 def hit_json(hit: Hit) -> dict[str, JsonValue]:
     """A hit in the form of `rag search --json`."""
     chunk = hit.chunk
-    return {
+    form: dict[str, Any] = {
         "rank": hit.rank,
         "score": round(hit.score, 6),
         "chunk_id": hit.chunk_id,
@@ -43,6 +47,23 @@ def hit_json(hit: Hit) -> dict[str, JsonValue]:
         "end": chunk.end,
         "text": chunk.text,
         "also_in": [asdict(place) for place in hit.also_in],
+    }
+    return {**form, "explanation": asdict(hit.explanation)} if hit.explanation else form
+
+
+def passage_json(passage: Passage) -> dict[str, JsonValue]:
+    """A passage in the form of `rag search --window N --json`."""
+    return {
+        "rank": passage.rank,
+        "score": round(passage.score, 6),
+        "source": passage.source,
+        "title": passage.title,
+        "page": passage.page,
+        "section": passage.section,
+        "start": passage.start,
+        "end": passage.end,
+        "text": passage.text,
+        "hits": [hit_json(hit) for hit in passage.hits],
     }
 
 
@@ -81,8 +102,49 @@ def print_hits(hits: Sequence[Hit]) -> None:
         click.echo(_indented(" ".join(hit.chunk.text.split()), lines=3))
         if hit.also_in:
             click.echo(_indented("also in " + ", ".join(clean(place.source) for place in hit.also_in[:5])))
+        if hit.explanation:
+            _print_explanation(hit.chunk, hit.explanation)
     if not hits:
         click.echo("Nothing found.", err=True)
+
+
+def _print_explanation(chunk: Chunk, why: Explanation) -> None:
+    names = {"dense": "meaning", "bm25": "words", "late": "tokens", "reranker": "reranker"}
+    shares = " + ".join(f"{value:.3f} {names[side]}" for side, value in why.shares.items())
+    parts = [
+        "" if why.cosine is None else f"cosine {why.cosine:.3f}",
+        "" if why.bm25 is None else f"{why.bm25:.0%} of the highest BM25 score",
+        "" if why.late is None else f"token match {why.late:.3f}",
+    ]
+    click.echo(_indented(f"why: {shares} ({', '.join(filter(None, parts))})"))
+    if why.terms:
+        held = ", ".join(f"{term} {value:.0%}" for term, value in why.terms.items())
+        click.echo(_indented(f"words: {held}"))
+    for share in sorted(why.sentences, key=lambda share: -share.value)[:_SENTENCES_SHOWN]:
+        says = " ".join(chunk.text[share.start - chunk.start : share.end - chunk.start].split())
+        click.echo(_indented(f"{share.value:+.3f} {says}", lines=1))
+
+
+def print_passages(passages: Sequence[Passage]) -> None:
+    """Each with the text of its hits marked."""
+    for passage in passages:
+        where = " · ".join([_where(passage.hits[0].chunk), f"characters {passage.start} to {passage.end}"])
+        click.echo(f"{passage.rank:>3}  {passage.score:.3f}  {click.style(where, bold=True)}")
+        at = passage.start
+        for hit in sorted(passage.hits, key=lambda hit: hit.chunk.start):
+            _print_part(passage.text[at - passage.start : hit.chunk.start - passage.start])
+            _print_part(hit.chunk.text, mark="›")
+            at = hit.chunk.end
+        _print_part(passage.text[at - passage.start :])
+    if not passages:
+        click.echo("Nothing found.", err=True)
+
+
+def _print_part(text: str, *, mark: str = " ") -> None:
+    if text.strip():
+        prefix = f"   {mark} "
+        words = clean(" ".join(text.split()))
+        click.echo(textwrap.fill(words, width=_width(), initial_indent=prefix, subsequent_indent=prefix))
 
 
 def print_answer(answer: Answer, *, where: Sequence[str] = ()) -> None:
@@ -153,6 +215,11 @@ def print_status(found: IndexStatus) -> None:
         ("size", f"{found.bytes / 1e6:.1f} MB ({_parts_of(found.sizes)})"),
         ("encoder", f"{found.encoder} ({_form_of(found)})"),
         ("vectors", _vectors_of(found.vectors)),
+        *(
+            [("tokens", f"none kept of {found.without_tokens} texts: rag reembed makes them")]
+            if found.without_tokens
+            else []
+        ),
         *([("changing to", f"{found.reembedding}: rag reembed goes on with it")] if found.reembedding else []),
         ("folders", ", ".join(map(clean, found.roots)) or "none"),
         ("created", found.created),
@@ -218,6 +285,33 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         click.echo(
             "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         )
+
+
+def print_changed_query(changed: ChangedQuery, *, question: str, titles: Mapping[str, str]) -> None:
+    """A query that two runs do not answer equally well: what it asks, and the first hits of both side by side."""
+    click.echo(
+        f"\n{click.style(clean(changed.query_id), bold=True)}  {changed.a:.4f} → {changed.b:.4f}"
+        f" ({changed.b - changed.a:+.4f})"
+    )
+    if question.strip():
+        click.echo(_indented(" ".join(question.split()), lines=3))
+    half = (_width() - 3) // 2
+    columns = (_ranked_lines("A", changed.hits_a, titles), _ranked_lines("B", changed.hits_b, titles))
+    for left, right in zip_longest(*columns, fillvalue=""):
+        click.echo(f"{_cut(left, half).ljust(half)} | {_cut(right, half)}".rstrip())
+
+
+def _ranked_lines(heading: str, hits: Sequence[RankedDocument], titles: Mapping[str, str]) -> list[str]:
+    """A line a document; a star stands before the relevant ones."""
+    lines = [f"     {heading}"]
+    for rank, hit in enumerate(hits, start=1):
+        title = " ".join(titles.get(hit.doc_id, "").split())
+        lines.append(clean(f"{'*' if hit.relevance > 0 else ' '} {rank:>2} {hit.doc_id}  {title}".rstrip()))
+    return lines if hits else [*lines, "     nothing"]
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def clean(text: str, *, keep: str = "") -> str:

@@ -50,17 +50,26 @@ class TokenVectors:
 
     vectors: NDArray[np.float32]  # (tokens, dim): the last layer, before pooling; not unit length
     spans: NDArray[np.int64]  # (tokens, 2): start and end of each token, in characters of the text
+    # (dim,): the sum of all others that the text's vector is the mean of, special ones and a prompt's; None where the
+    # text's vector is no mean of its tokens.
+    others: NDArray[np.float32] | None = None
 
 
 @runtime_checkable
 class TokenEncoder(Protocol):
-    """Gives the vectors of single tokens, each in the light of its whole text."""
+    """Gives the vectors of single tokens as well, each in the light of its whole text. All raise `EncoderError`."""
 
     dim: int
     space: str
 
     def encode_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
-        """The tokens of each text, as far as the encoder reads it. Raises `EncoderError` if the model cannot be run."""
+        """The tokens of each text, as far as the encoder reads it, without special ones; no prompt is put before it."""
+
+    def read_queries(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[TokenVectors]]:
+        """What `Encoder.encode_queries` gives, and the tokens of each text, those of a prompt left out."""
+
+    def read_documents(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[TokenVectors]]:
+        """As `read_queries`, for passages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class CompiledEncoder:
         self.chosen = chosen
         self.max_tokens = spec.max_tokens
         self._prompts = (spec.query_prompt, spec.document_prompt)
+        self._is_mean = spec.pooling == "mean"
         self._threads = threads or available_cores()
         self._pool: ThreadPoolExecutor | None = None
         self._tokenizer = _tokenizer(spec)
@@ -103,16 +104,30 @@ class CompiledEncoder:
 
     def encode_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         """The tokens of each text, as far as `max_tokens`, without the special tokens; no prompt is put before it."""
-        encodings = self._tokenizer.encode_batch([encodable(text) for text in texts])
+        return self._read(texts, prompt="")[1]
+
+    def read_queries(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[TokenVectors]]:
+        return self._read(texts, prompt=self._prompts[0])
+
+    def read_documents(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[TokenVectors]]:
+        return self._read(texts, prompt=self._prompts[1])
+
+    def _read(self, texts: Sequence[str], *, prompt: str) -> tuple[NDArray[np.float32], list[TokenVectors]]:
+        encodings = self._tokenizer.encode_batch([encodable(prompt + text) for text in texts])
+        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         found: dict[int, TokenVectors] = {}
 
         def run(rows: list[int], ids: NDArray[np.int32]) -> None:
-            for row, tokens in zip(rows, self._session.run(["tokens"], {"input_ids": ids})[0], strict=True):
-                spans = np.array(encodings[row].offsets[1 : len(tokens) - 1], dtype=np.int64)
-                found[row] = TokenVectors(tokens[1:-1], spans.reshape(-1, 2))
+            pooled, of_tokens = self._session.run(["vectors", "tokens"], {"input_ids": ids})
+            vectors[rows] = pooled
+            for row, tokens in zip(rows, of_tokens, strict=True):
+                spans = np.array(encodings[row].offsets[1 : len(tokens) - 1], dtype=np.int64).reshape(-1, 2)
+                first = int((spans[:, 0] < len(prompt)).sum()) if prompt else 0
+                others = tokens[: first + 1].sum(axis=0) + tokens[-1] if self._is_mean else None
+                found[row] = TokenVectors(tokens[first + 1 : -1], spans[first:] - len(prompt), others)
 
         self._run_all(run, self._plan([self._cut(encoding.ids) for encoding in encodings]))
-        return [found[row] for row in range(len(texts))]
+        return vectors, [found[row] for row in range(len(texts))]
 
     def _run_all(
         self, run: Callable[[list[int], NDArray[np.int32]], None], runs: list[tuple[list[int], NDArray[np.int32]]]

@@ -41,21 +41,27 @@ def read(file: BinaryIO, source: str, limits: Limits) -> Loaded:
 
 
 def _document(line: str, source: str, number: int) -> Document | None:
-    """The document in a line; its id is 'id', else '_id', else the line's number. None if there is no text."""
+    """The document in a line; its id is 'id', else '_id', else the line's number. None if there is no text.
+
+    Where there is only a title, it is the text: many catalogues have lines like that, and they must be found.
+    """
     try:
         entry = _storable(json.loads(line, parse_int=_integer))
     except (ValueError, RecursionError):
         return None
     if not isinstance(entry, dict):
         return None
-    text = entry.pop("text", None)
+    text, title = entry.pop("text", None), None
+    if isinstance(entry.get("title"), str):
+        title = str(entry.pop("title"))
+    if title is not None and (text is None or (isinstance(text, str) and not text.strip())):
+        text, title = title, None
     if not isinstance(text, str) or not text.strip():
         return None
     key = next((key for key in ("id", "_id") if _is_id(entry.get(key))), None)
     line_id = entry.pop(key) if key else number
-    title = entry.pop("title") if isinstance(entry.get("title"), str) else None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return Document(f"{source}#{line_id}", text, title=str(title) if title else None, metadata=entry)
+    return Document(f"{source}#{line_id}", text, title=title or None, metadata=entry)
 
 
 def _is_id(value: JsonValue) -> bool:
