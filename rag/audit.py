@@ -13,6 +13,7 @@ import numpy as np
 from rag.chunking import section_spans
 from rag.store import embedding_key, text_key
 from rag.types import Document, Section
+from rag.words import extra_words
 
 _UNIT = 0.01  # how far from 1 the length of a float16 unit vector may be
 _ROWS = 4096
@@ -114,6 +115,18 @@ class Audit:
                     is_unit = np.abs(lengths - 1) <= _UNIT  # False for what is not a number
                 wrong += [i for (i, _), unit in zip(same, is_unit, strict=True) if not unit]
         return sorted(wrong)
+
+    def torn_tokens(self, dim: int, *, and_others: bool) -> list[int]:
+        """The embeddings of whose tokens no whole rows of bits are kept; arguments are those of `embeddings`."""
+        wrong = f"(typeof(bits) <> 'blob' or length(bits) % {max(dim // 8, 1)} <> 0)"
+        if and_others:
+            wrong += " and embedding_id in (select embedding_id from chunks)"
+        return [row[0] for row in self._db.execute(f"select embedding_id from token_bits where {wrong}")]
+
+    def drop_tokens(self, of: Iterable[int]) -> None:
+        """Those of some embeddings, and of all that are gone."""
+        self._db.executemany("delete from token_bits where embedding_id = ?", [(i,) for i in of])
+        self._db.execute("delete from token_bits where embedding_id not in (select id from embeddings)")
 
     def documents(self, space: str) -> Iterator[Fault]:
         """The first fault of each document that has one."""
@@ -258,7 +271,8 @@ class Audit:
 
     def _passages(self, document_id: int) -> list[_Passage]:
         rows = self._db.execute(
-            'select c.start, c."end", c.section, c.text, c.text_key, c.page, c.breaks, c.context, e.key'
+            'select c.start, c."end", c.section, c.text, c.text_key, c.page, c.breaks, c.context, e.key,'
+            " c.extra"
             " from chunks c left join embeddings e on e.id = c.embedding_id"
             " where c.document_id = ? order by c.start, c.id",
             [document_id],
@@ -279,6 +293,7 @@ class _Passage:
     breaks: str
     context: str
     embedding: bytes | None  # the key of its embedding, where there is one
+    extra: str  # words, indexed beside it
 
     def has_keys_of(self, text: str, space: str) -> bool:
         """Whether both of its keys, made when it was cut, are those of this text."""
@@ -315,6 +330,8 @@ def _passage_fault(document: Document, passage: _Passage, space: str, *, upto: i
         return f"{where} has no embedding", False
     if passage.embedding != embedding_key(space, _encoded(passage.context, text)):
         return f"{where} has the embedding of another text", False
+    if passage.extra != extra_words(_encoded(passage.context, text)):
+        return f"{where} has words beside it that its text does not give", False
     return None
 
 

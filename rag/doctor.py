@@ -12,7 +12,7 @@ from rag.embedder import Embedder
 from rag.errors import IndexDamagedError
 from rag.reembed import PENDING
 from rag.snapshots import VectorCache
-from rag.store import Store
+from rag.store import Store, in_parts
 from rag.types import JsonValue
 from rag.writer import StoreWriter
 
@@ -117,6 +117,12 @@ class Doctor:
                     ),
                     notes=self._to_embed,
                 ),
+                _check(
+                    "tokens",
+                    "what is kept of tokens is whole",
+                    lambda: _some([f"the tokens of embedding {i} are torn" for i in self._torn(audit)]),
+                    notes=self._without_tokens,
+                ),
                 _check("unused", "the embeddings that no passage uses are known", audit.loose),
                 _check("snapshot", "the vectors are those of the passages, and no file is torn", self._snapshot),
             )
@@ -155,6 +161,7 @@ class Doctor:
             audit.rebuild_words()  # first: rows are taken out of it one by one
             audit.drop_orphans()
             audit.rebuild_loose()
+            audit.drop_tokens(torn := self._torn(audit))
             audit.restore_texts(space)  # before a key is taken from an embedding: it may be the one that vouches
             wrong = [*self._wrong(audit), *audit.mistaken_embeddings(space), *audit.embeddings_of(doubted)]
             audit.disown_embeddings(wrong)
@@ -167,6 +174,8 @@ class Doctor:
                 self._cut_again(fault.source, space)
         for _ in self._embedder().embed_waiting():  # a vector that was lost looks like one that is still to come
             pass
+        for part in in_parts(torn):
+            self._embedder().embed_again(self._store.texts_of(part))
         with self._writer.transaction():
             audit.drop_unused_embeddings(wrong)
             audit.rebuild_loose()
@@ -193,10 +202,18 @@ class Doctor:
         is_between = bool(self._store.manifest().get(PENDING))
         return audit.embeddings(self._dim, and_others=is_between)
 
+    def _torn(self, audit: Audit) -> list[int]:
+        return audit.torn_tokens(self._dim, and_others=bool(self._store.manifest().get(PENDING)))
+
     def _to_embed(self) -> tuple[str, ...]:
         n = self._store.n_waiting()
         which = "1 passage waits for its vector" if n == 1 else f"{n} passages wait for their vectors"
         return (f"{which}, until the next rag ingest",) if n else ()
+
+    def _without_tokens(self) -> tuple[str, ...]:
+        n = self._store.n_without_tokens()
+        which = "1 text" if n == 1 else f"{n} texts"
+        return (f"nothing is kept of the tokens of {which}: rag reembed makes it, if the encoder can",) if n > 0 else ()
 
     def _snapshot(self) -> list[str]:
         try:

@@ -46,12 +46,20 @@ def evaluate_retrieval(
     *,
     encoder: Encoder,
     modes: Sequence[str] = RETRIEVAL_MODES,
+    retriever_of: Callable[[Index], Retriever] = Retriever,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, JsonValue], dict[str, Run]]:
     """Index a judged corpus with the ordinary chunker and search it in every mode; a document's best chunk counts.
 
     The row 'dense_first_tokens' is there to be held beside published figures, which embed each document once, cut off
     at the encoder's length.
+
+    Args:
+        data: the corpus, its queries and judgements.
+        encoder: embeds both.
+        modes: those to measure.
+        retriever_of: makes the retriever, with settings other than the default's.
+        progress: told what is being done.
 
     Returns:
         The metrics in the form that `rag evaluate retrieval --json` prints, and the run of each mode.
@@ -70,7 +78,7 @@ def evaluate_retrieval(
         ):
             say(f"indexing {len(data.documents)} documents")
             index.add(data.documents)
-            retriever = Retriever(index)
+            retriever = retriever_of(index)
             for mode in searched:
                 say(f"searching {len(data.queries)} queries, {mode}")
                 runs[mode] = {

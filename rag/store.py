@@ -323,6 +323,11 @@ class Store:
         """(embedding id, key, what the encoder is given) of embeddings that passages use, in order of their ids."""
         return list(self._texts("e.id > ?", [after, limit]))
 
+    def texts_of(self, embeddings: Sequence[int]) -> dict[bytes, str]:
+        """What the encoder was given for those of the embeddings that passages use, by key."""
+        wanted = list(embeddings)
+        return {key: text for _, key, text in self._texts(f"e.id in ({marks(wanted)})", [*wanted, -1])}
+
     def _texts(self, which: str, values: Sequence[int]) -> Iterator[tuple[int, bytes, str]]:
         rows = self._db.execute(
             "select e.id, e.key, c.context, c.text from embeddings e join chunks c on c.id ="

@@ -148,6 +148,52 @@ def test_search_in_json_is_one_hit_a_line_in_the_agreed_form(run: Run, folder: P
     assert [hit["rank"] for hit in hits] == [1, 2]
 
 
+def test_search_explains_its_hits_in_the_agreed_form(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    hit = lines(run("search", "refund within days", "-k", "1", "--explain", "--json"))[0]
+    why: Any = hit["explanation"]
+    assert set(why) == {"cosine", "bm25", "late", "shares", "terms", "sentences", "tokens", "elsewhere"}
+    assert sum(why["shares"].values()) == pytest.approx(hit["score"], abs=1e-5)
+    assert set(why["terms"]) == {"refund", "within", "days"}
+    text = (folder / "refunds.md").read_text()
+    assert [text[s["start"] : s["end"]] for s in why["sentences"]] == [hit["text"]]
+    shown = run("search", "refund within days", "-k", "1", "--explain").stdout
+    assert "why: " in shown
+    assert "words: " in shown
+    assert "% of the highest BM25 score" in shown
+
+
+def test_search_shows_what_stands_around_a_hit(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    text = (folder / "refunds.md").read_text()
+    for words in (("--window", "1"), ("--section",)):
+        passage: Any = lines(run("search", "refund", "-k", "1", "--mode", "bm25", *words, "--json"))[0]
+        assert set(passage) == {
+            "rank", "score", "source", "title", "page", "section", "start", "end", "text", "hits"
+        }  # fmt: skip
+        assert text[passage["start"] : passage["end"]] == passage["text"]
+        assert "Write to the shop." in str(passage["text"])
+    shown = run("search", "refund", "-k", "1", "--mode", "bm25", "--window", "1").stdout
+    assert "   › A refund is possible within 30 days of the purchase." in shown
+    assert "     ## How Write to the shop." in shown
+
+
+def test_search_takes_quotes_and_exclusions(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    assert [hit["source"] for hit in lines(run("search", '"awake at dusk"', "--json"))] == ["sub/cats.txt"]
+    assert [hit["source"] for hit in lines(run("search", "days -refund -shop", "--json"))] == ["sub/cats.txt"]
+    assert "Nothing found." in run("search", '"asleep at dusk"').stderr
+
+
+def test_a_reranker_that_is_not_there_is_one_line(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    result = run("search", "cats", "--rerank", str(folder / "nowhere"))
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "reranker" in result.stderr
+    assert run("search", "cats", "--rerank-ms", "-1").exit_code == 2
+
+
 def test_search_for_people_names_place_and_passage(run: Run, folder: Path) -> None:
     run("ingest", "docs")
     result = run("search", "cats", "--mode", "bm25")

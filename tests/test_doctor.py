@@ -175,7 +175,7 @@ def test_a_healthy_index_holds_in_every_check(
         assert faults(diagnosis) == {}
         assert diagnosis.holds
         assert [check.name for check in diagnosis.checks] == [
-            "file", "words", "files", "log", "documents", "embeddings", "unused", "snapshot"
+            "file", "words", "files", "log", "documents", "embeddings", "tokens", "unused", "snapshot"
         ]  # fmt: skip
         assert not any(check.mended for check in diagnosis.checks)
     assert [tuple(row) for row in sql(index.path, "select * from chunks, embeddings, changes")] == before
@@ -286,6 +286,10 @@ MENDABLE = [
     damage("page without pages", "documents", "names another page", of_chunk("bees.txt", "page = 1")),
     damage("breaks", "documents", "names another page than its document", of_chunk(SCRIPT, "breaks = '[3]'")),
     damage("breaks, no JSON", "documents", "a passage cannot be read", of_chunk(SCRIPT, "breaks = '['")),
+    damage("words beside", "documents", "has words beside it that its text does not give",
+           of_chunk("cjk.txt", "extra = 'x'")),
+    damage("torn tokens", "tokens", "the tokens of embedding 1 are torn",
+           "update token_bits set bits = substr(bits, 2) where embedding_id = 1"),
     damage("section", "documents", "names another section", of_chunk("apples.md", "section = 'Pears'")),
     damage("section of another", "documents", "names another section",
            of_chunk("apples.md", "section = 'Apples'", n=2)),

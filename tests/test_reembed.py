@@ -438,3 +438,35 @@ def test_progress_is_told_after_each_batch(index: Index) -> None:
     assert seen[-1] == (305, 305)
     assert seen == sorted(seen)
     assert len(seen) >= 3
+
+
+def tokens(index: Index) -> Rows:
+    return sql(index.path, "select key, bits from token_bits join embeddings on id = embedding_id order by key")
+
+
+def test_what_is_kept_of_tokens_goes_over_with_the_vectors(index: Index, tmp_path: Path) -> None:
+    index.add(documents())
+    other = HashingEncoder(name="other", dim=64)
+    index.reembed(other)
+    assert tokens(index) == tokens(fresh(tmp_path, HashingEncoder(name="other", dim=64), documents()))
+    assert index.status().without_tokens == 0
+    index.remove(index.documents()[0].source)
+    index.compact()
+    assert len(tokens(index)) == index.status().embeddings
+
+
+def test_tokens_are_made_for_texts_of_which_none_are_kept(index: Index, encoder: HashingEncoder) -> None:
+    index.add(documents(5))
+    before, expected = tokens(index), hits(index)
+    assert len(before) == index.status().embeddings > 2
+    sql(index.path, "delete from token_bits where embedding_id > 2")
+    assert index.status().without_tokens == len(before) - 2
+    (check,) = (check for check in index.examine().checks if check.name == "tokens")
+    assert check.holds
+    assert check.notes == (
+        f"nothing is kept of the tokens of {len(before) - 2} texts: rag reembed makes it, if the encoder can",
+    )
+    assert index.reembed(encoder).embedded == len(before)
+    assert tokens(index) == before
+    assert hits(index) == expected
+    assert index.reembed(encoder).embedded == 0

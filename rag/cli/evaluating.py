@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from rag.cli.options import form_option, index_option, json_option, open_index
+from rag.cli.options import (
+    form_option,
+    index_option,
+    json_option,
+    make_retriever,
+    open_index,
+    rerank_ms_option,
+    rerank_option,
+)
 from rag.cli.rendering import clean, print_changed_query, print_json, print_table
 
 if TYPE_CHECKING:
@@ -60,6 +69,8 @@ def evaluate() -> None:
 )
 @click.option("--encoder", metavar="MODEL", help="A sentence-transformers model: name or local path.")
 @form_option
+@rerank_option
+@rerank_ms_option
 @click.option(
     "--save-run", type=click.Path(path_type=Path), metavar="FOLDER", help="Write each mode's run in TREC form."
 )
@@ -71,6 +82,8 @@ def evaluate_retrieval_command(
     modes: tuple[str, ...],
     encoder: str | None,
     form: str | None,
+    rerank: str | None,
+    rerank_ms: float,
     save_run: Path | None,
     as_json: bool,
 ) -> None:
@@ -91,6 +104,7 @@ def evaluate_retrieval_command(
         data,
         encoder=load_encoder(encoder or DEFAULT_ENCODER, form=cast(Any, form)),
         modes=modes or RETRIEVAL_MODES,
+        retriever_of=partial(make_retriever, rerank=rerank, rerank_ms=rerank_ms),
         progress=lambda line: click.echo(line, err=True),
     )
     if as_json:
@@ -240,8 +254,12 @@ def _note_not_judged(run: Path, measured: Measured) -> None:
 @evaluate.command("questions")
 @click.argument("file", type=click.Path(path_type=Path))
 @index_option
+@rerank_option
+@rerank_ms_option
 @json_option
-def evaluate_questions_command(file: Path, index: str | None, as_json: bool) -> None:
+def evaluate_questions_command(
+    file: Path, index: str | None, rerank: str | None, rerank_ms: float, as_json: bool
+) -> None:
     """Ask your own questions and see how many are answered from the right file with the right sentence.
 
     FILE holds one JSON object a line: {"question", "source", "quote"}, with source and quote null where the documents
@@ -252,11 +270,12 @@ def evaluate_questions_command(file: Path, index: str | None, as_json: bool) -> 
     """
     from rag.evaluation import evaluate_questions, read_questions
     from rag.pipeline import Pipeline
-    from rag.retriever import Retriever
 
     questions = read_questions(file)
     with open_index(index) as opened:
-        result, each = evaluate_questions(questions, Pipeline(Retriever(opened)))
+        result, each = evaluate_questions(
+            questions, Pipeline(make_retriever(opened, rerank=rerank, rerank_ms=rerank_ms))
+        )
     if as_json:
         print_json(result)
         return
