@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
 from rag.chunking import Chunking, chunk_document
-from rag.encoders import CompiledEncoder, Encoder, TokenEncoder
+from rag.encoders import CompiledEncoder, Encoder, tells_of_tokens
 from rag.errors import EncoderError
 from rag.late import token_bits
 from rag.store import Store, embedding_key
@@ -87,11 +87,6 @@ class Embedder:
         rows = [vector.astype("<f2").tobytes() for vector in vectors]
         self._writer.add_embeddings(list(texts), rows, bits, replace=replace)
         return len(texts)
-
-
-def tells_of_tokens(encoder: Encoder) -> TypeGuard[TokenEncoder]:
-    """Whether the encoder gives the vectors of tokens, in whole bytes of signs."""
-    return isinstance(encoder, TokenEncoder) and encoder.dim % 8 == 0
 
 
 def default_chunking(encoder: Encoder) -> Chunking:

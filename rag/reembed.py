@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rag.embedder import TEXTS_PER_BATCH, Embedder, tells_of_tokens
+from rag.embedder import TEXTS_PER_BATCH, Embedder
+from rag.encoders import tells_of_tokens
 from rag.progress import Progress, Stopped
 from rag.store import Store
 from rag.types import Chunk, Document, JsonValue

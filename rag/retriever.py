@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.bm25 import split_terms
-from rag.embedder import tells_of_tokens
-from rag.encoders import Encoder, TokenVectors
+from rag.encoders import Encoder, TokenVectors, tells_of_tokens
 from rag.errors import IndexDamagedError, UsageError
 from rag.explain import Scored, explanation
 from rag.filters import Where, parse_where

@@ -21,6 +21,7 @@ class HashingEncoder:
     """Counts words: word w adds 1 at position crc32(w) % dim; the counts are made unit length. No words: e_0."""
 
     form = "fake"
+    has_tokens = True
 
     def __init__(self, *, name: str = "hashing", dim: int = 256, max_tokens: int = 64) -> None:
         self.name = name

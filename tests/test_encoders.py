@@ -17,7 +17,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rag.encoders import DEFAULT_ENCODER, Encoder, Form, SentenceTransformerEncoder, bundled_model, load_encoder
+from rag.encoders import (
+    DEFAULT_ENCODER,
+    Encoder,
+    Form,
+    SentenceTransformerEncoder,
+    bundled_model,
+    load_encoder,
+    tells_of_tokens,
+)
 from rag.encoders.base import DEFAULT_WEIGHTS_SHA256, read_model_spec
 from rag.encoders.cache import Choice, cache_folder, choice
 from rag.encoders.compiled import CompiledEncoder, available_cores
@@ -102,6 +110,38 @@ def test_alone_or_beside_others_a_text_has_one_vector(any_encoder: Encoder) -> N
     backwards = any_encoder.encode_documents(TEXTS[::-1])[::-1]
     assert cosines(together, alone).min() >= 0.9999
     assert cosines(together, backwards).min() >= 0.9999
+
+
+def test_tokens_come_with_the_vectors_of_their_texts(any_encoder: Encoder) -> None:
+    assert tells_of_tokens(any_encoder)
+    texts = [*(text for text in TEXTS if text.strip()), "Bees make honey. " * 200]
+    for read, encode in (
+        (any_encoder.read_queries, any_encoder.encode_queries),
+        (any_encoder.read_documents, any_encoder.encode_documents),
+    ):
+        vectors, tokens = read(texts)
+        assert cosines(vectors, encode(texts)).min() >= 0.9999
+        for text, vector, of_text in zip(texts, vectors, tokens, strict=True):
+            assert of_text.vectors.shape == (len(of_text.spans), any_encoder.dim)
+            assert all(0 <= start < end <= len(text) for start, end in of_text.spans.tolist())
+            assert of_text.spans.tolist() == sorted(of_text.spans.tolist())
+            assert of_text.others is not None  # a mean of all: the text's vector follows from it
+            whole = of_text.vectors.sum(axis=0) + of_text.others
+            assert cosines(whole[None] / np.linalg.norm(whole), vector[None]).min() >= 0.999
+        assert len(tokens[-1].spans) <= any_encoder.max_tokens - 2
+    none, of_none = any_encoder.read_documents([])
+    assert (none.shape, of_none) == ((0, any_encoder.dim), [])
+
+
+@pytest.mark.slow
+def test_the_general_path_gives_the_tokens_of_the_compiled_form(
+    compiled: CompiledEncoder, reference: SentenceTransformerEncoder
+) -> None:
+    texts = ["Bees make honey.", "A longer text, with commas, and 東京, and naïve words." * 40]
+    for ours, theirs in zip(compiled.encode_tokens(texts), reference.encode_tokens(texts), strict=True):
+        assert ours.spans.tolist() == theirs.spans.tolist()
+        assert ours.vectors == pytest.approx(theirs.vectors, abs=1e-3)
+        assert ours.others == pytest.approx(theirs.others, abs=1e-2)
 
 
 def test_tokens_are_counted_without_cutting_off(any_encoder: Encoder) -> None:

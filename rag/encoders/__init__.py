@@ -13,6 +13,7 @@ from rag.encoders.base import (
     TokenEncoder,
     TokenVectors,
     bundled_model,
+    tells_of_tokens,
 )
 from rag.encoders.compiled import CompiledEncoder
 from rag.encoders.general import HALF, SentenceTransformerEncoder
@@ -30,6 +31,7 @@ __all__ = [
     "TokenVectors",
     "bundled_model",
     "load_encoder",
+    "tells_of_tokens",
 ]
 
 # How a model is run: compiled, with matrix products in 8 or 32 bits, or by sentence-transformers.

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
@@ -56,11 +56,10 @@ class TokenVectors:
 
 
 @runtime_checkable
-class TokenEncoder(Protocol):
+class TokenEncoder(Encoder, Protocol):
     """Gives the vectors of single tokens as well, each in the light of its whole text. All raise `EncoderError`."""
 
-    dim: int
-    space: str
+    has_tokens: bool  # whether it does, of the same `dim`: among the models that one class runs, some may not
 
     def encode_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         """The tokens of each text, as far as the encoder reads it, without special ones; no prompt is put before it."""
@@ -70,6 +69,11 @@ class TokenEncoder(Protocol):
 
     def read_documents(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[TokenVectors]]:
         """As `read_queries`, for passages."""
+
+
+def tells_of_tokens(encoder: Encoder) -> TypeGuard[TokenEncoder]:
+    """Whether the encoder gives the vectors of tokens, and their signs are whole bytes."""
+    return isinstance(encoder, TokenEncoder) and encoder.has_tokens and encoder.dim % 8 == 0
 
 
 @dataclass(frozen=True, slots=True)

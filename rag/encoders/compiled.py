@@ -30,6 +30,8 @@ _TOKENS_PER_RUN: dict[Precision, int] = {"fp32": 512, "int8": 1}
 class CompiledEncoder:
     """Unit vectors from a compiled graph. A text's vector never depends on the texts beside it: no run is padded."""
 
+    has_tokens = True
+
     def __init__(self, spec: ModelSpec, session: Any, *, name: str, chosen: Choice, threads: int | None = None) -> None:
         """Bind a graph in an onnxruntime session; `load` makes both."""
         self.name = name

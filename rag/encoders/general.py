@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rag.encoders.base import encodable, prompts_of, read_model_spec
+from rag.encoders.base import TokenVectors, encodable, prompts_of, read_model_spec
 from rag.encoders.hub import model_folder
 from rag.errors import EncoderError
 
@@ -63,8 +63,17 @@ class SentenceTransformerEncoder:
         self.dim = int(model.get_embedding_dimension() or 0)
         self.max_tokens = int(min(model.max_seq_length or 512, sys.maxsize))  # models of single words have no limit
         self.space = self._space(folder)
+        self.has_tokens, self._is_mean = self._kind(folder)
         if self._is_half:
             model.half()
+
+    def _kind(self, folder: Path) -> tuple[bool, bool]:
+        """Whether tokens have vectors of their own, as long as the text's and with their places, and are its mean."""
+        try:
+            pooling = read_model_spec(folder).pooling
+        except EncoderError:
+            return False, False
+        return bool(getattr(self._model.tokenizer, "is_fast", False)) and pooling in {"mean", "cls"}, pooling == "mean"
 
     def _space(self, folder: Path) -> str:
         try:
@@ -82,6 +91,51 @@ class SentenceTransformerEncoder:
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self._encode(self._model.encode_document, texts, prompt=self._prompts[1])
+
+    def encode_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """The tokens of each text, as far as `max_tokens`, without the special tokens; no prompt is put before it."""
+        return self._read(self._model.encode, texts, prompt="")[1]
+
+    def read_queries(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[TokenVectors]]:
+        return self._read(self._model.encode_query, texts, prompt=self._prompts[0])
+
+    def read_documents(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[TokenVectors]]:
+        return self._read(self._model.encode_document, texts, prompt=self._prompts[1])
+
+    def _read(
+        self, method: Any, texts: Sequence[str], *, prompt: str
+    ) -> tuple[NDArray[np.float32], list[TokenVectors]]:
+        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        read: list[TokenVectors] = []
+        # All that is asked for at once is held at once, on the GPU where there is one.
+        for first in range(0, len(texts), self._batch_size):
+            part = [encodable(text) for text in texts[first : first + self._batch_size]]
+            try:
+                found = method(
+                    part, prompt=prompt, batch_size=self._batch_size, output_value=None, show_progress_bar=False
+                )
+            except (RuntimeError, ValueError, IndexError) as exc:
+                raise EncoderError(f"the encoder {self.name!r} failed: {_first_line(exc)}") from exc
+            for i, (text, of_text) in enumerate(zip(part, found, strict=True)):
+                pooled = of_text["sentence_embedding"].float().cpu().numpy()
+                vectors[first + i] = pooled / max(float(np.linalg.norm(pooled)), 1e-12)
+                read.append(self._tokens(prompt, text, of_text))
+        return vectors, read
+
+    def _tokens(self, prompt: str, text: str, of_text: dict[str, Any]) -> TokenVectors:
+        """The tokens of one text, out of all that the model was given: prompt, special tokens and padding too."""
+        rows = of_text["token_embeddings"].float().cpu().numpy()[of_text["attention_mask"].bool().cpu().numpy()]
+        said = self._model.tokenizer(
+            prompt + text,
+            truncation=True,
+            max_length=self.max_tokens,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        spans = np.array(said["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+        own = (np.array(said["special_tokens_mask"]) == 0) & (spans[:, 0] >= len(prompt))
+        others = rows[~own].sum(axis=0) if self._is_mean else None
+        return TokenVectors(np.ascontiguousarray(rows[own]), spans[own] - len(prompt), others)
 
     def _encode(self, method: Any, texts: Sequence[str], *, prompt: str) -> NDArray[np.float32]:
         if not texts:
