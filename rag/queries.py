@@ -30,6 +30,12 @@ class Query:
     phrases: tuple[str, ...] = ()  # every hit holds all of these, letter for letter but for case and white space
     excluded: tuple[str, ...] = ()  # no hit holds any of these words, whatever their endings
 
+    def required(self) -> str:
+        """What hits must and must not hold, in words; empty where that is nothing."""
+        parts = [f"holds “{phrase}” as it is written" for phrase in self.phrases]
+        parts += [f"is without “{word}”" for word in self.excluded]
+        return " and ".join(parts)
+
 
 def read_query(query: str) -> Query:
     """Read the operators of a query: `"exact words"` and `-without`.

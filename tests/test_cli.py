@@ -185,6 +185,14 @@ def test_search_takes_quotes_and_exclusions(run: Run, folder: Path) -> None:
     assert "Nothing found." in run("search", '"asleep at dusk"').stderr
 
 
+def test_ask_says_what_no_passage_holds(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    said = run("ask", 'when are cats "asleep at dusk"').stdout
+    assert "No passage holds “asleep at dusk” as it is written: ask without the quotes or hyphens." in said
+    said = run("ask", '"awake at dusk" -cats').stdout
+    assert "No passage holds “awake at dusk” as it is written and is without “cats”: ask without" in said
+
+
 def test_a_reranker_that_is_not_there_is_one_line(run: Run, folder: Path) -> None:
     run("ingest", "docs")
     result = run("search", "cats", "--rerank", str(folder / "nowhere"))

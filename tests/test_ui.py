@@ -514,3 +514,10 @@ def fetch(port: int, *, host: str) -> HTTPResponse:
     response.read()
     connection.close()
     return response
+
+
+def test_a_question_whose_quotes_no_passage_holds_says_so() -> None:
+    empty = replace(answer(), abstained=True, question='cats "asleep at dusk"', nearest=())
+    view: Any = answer_view(empty)
+    assert view["note"] == "No passage holds “asleep at dusk” as it is written: ask without the quotes or hyphens."
+    assert view["sources"] == []

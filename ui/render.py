@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from rag.index import IndexStatus
+from rag.queries import read_query
 from rag.types import Answer, Document, JsonValue
 
 Json = dict[str, JsonValue]
@@ -126,7 +127,9 @@ def answer_view(answer: Answer) -> Json:
         for p in passages(answer)
     ]
     if answer.abstained:
-        note = "These passages came nearest; none answers the question." if sources else ""
+        required = read_query(answer.question).required()
+        missing = f"No passage {required}: ask without the quotes or hyphens." if required else ""
+        note = "These passages came nearest; none answers the question." if sources else missing
         return {"kind": "abstained", "title": answer.question, "text": answer.text, "note": note, "sources": sources}
     return {
         "kind": "answer",

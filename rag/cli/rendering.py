@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rag.queries import read_query
 from rag.types import Chunk
 
 if TYPE_CHECKING:
@@ -150,12 +151,14 @@ def _print_part(text: str, *, mark: str = " ") -> None:
 def print_answer(answer: Answer, *, where: Sequence[str] = ()) -> None:
     if answer.abstained:
         click.echo(click.style(answer.text, bold=True))
-        if not answer.nearest and where:
-            click.echo(f"\nNo document meets {clean(' and '.join(where))}: rag list --where shows which would.")
-        elif not answer.nearest:
-            click.echo("\nThe index holds no documents yet: add some with rag ingest PATH.")
-        else:
+        if answer.nearest:
             click.echo("\nThese passages came nearest; none answers the question.")
+        elif required := read_query(answer.question).required():
+            click.echo(f"\nNo passage {clean(required)}: ask without the quotes or hyphens.")
+        elif where:
+            click.echo(f"\nNo document meets {clean(' and '.join(where))}: rag list --where shows which would.")
+        else:
+            click.echo("\nThe index holds no documents yet: add some with rag ingest PATH.")
         for hit in answer.nearest[:3]:
             click.echo(f"\n  {_where(hit.chunk)}")
             click.echo(_indented(" ".join(hit.chunk.text.split()), lines=2))
