@@ -34,6 +34,7 @@ _FTS5_K1, _FTS5_B = 1.2, 0.75
 _FEW = 0.1  # share of the chunks that the words of a query stand in: up to here only their lengths are looked up,
 _MOST_OF_FEW = 5_000  # and up to so many, which takes 10 ms; all lengths of a million chunks are read in 0.3 s, once
 _POSTINGS_KEPT = 24_000_000  # of the words asked for last, at 5 to 6 bytes
+_PHRASES_KEPT = 1_000_000  # chunks that hold the phrases asked for last, at 16 bytes
 _FREQUENCIES_KEPT = 100_000
 _LARGEST_SPAN = 8  # of ids for each chunk: up to here a table tells a chunk's place, five times as fast as a search
 _GONE_KEPT = 10_000  # places of chunks that have gone, at least, before all lengths are read anew
@@ -118,7 +119,7 @@ class WordIndex:
         """Those n of the terms that stand in the fewest chunks, in their order; those in none are taken last."""
         if len(terms) <= n:
             return list(terms)
-        frequencies = self._frequencies_of(terms)
+        frequencies = self._at_most(terms)
         order = sorted(range(len(terms)), key=lambda i: (frequencies[i] == 0, frequencies[i]))
         return [terms[i] for i in sorted(order[:n])]
 
@@ -169,13 +170,16 @@ class WordIndex:
 
     def _frequencies_of(self, terms: Sequence[str]) -> list[int]:
         """In how many chunks each term stands."""
-        split = split_terms(tuple(terms))
-        found = self.document_frequencies([stem for words in split for stem in words])
-        least = [min((found.get(stem, 0) for stem in words), default=0) for words in split]
         return [
             len(self._phrase(term).ids) if df and len(words) > 1 else df
-            for term, words, df in zip(terms, split, least, strict=True)
+            for term, words, df in zip(terms, split_terms(tuple(terms)), self._at_most(terms), strict=True)
         ]
+
+    def _at_most(self, terms: Sequence[str]) -> list[int]:
+        """In how many chunks the rarest word of each term stands, which is found without looking for it."""
+        split = split_terms(tuple(terms))
+        found = self.document_frequencies([stem for words in split for stem in words])
+        return [min((found.get(stem, 0) for stem in words), default=0) for words in split]
 
     def _highest(
         self, scores: NDArray[np.float64], among: _Scored, k: int, passing: NDArray[np.uint8] | None
@@ -221,7 +225,10 @@ class WordIndex:
                 held = self._that_hold(term, [row[0] for row in rows])
                 rows = [row for row in rows if row[0] in held]
             ids = np.array([row[0] for row in rows], dtype=np.int64)
-            known = self._phrases[term] = _Phrase(ids, np.array([row[1] for row in rows]), n_hits)
+            known = _Phrase(ids, np.array([row[1] for row in rows]), n_hits)
+            while self._phrases and sum(len(p.ids) for p in self._phrases.values()) + len(ids) > _PHRASES_KEPT:
+                del self._phrases[next(iter(self._phrases))]
+            self._phrases[term] = known
         return known
 
     def _that_hold(self, name: str, ids: Sequence[int]) -> set[int]:

@@ -82,8 +82,7 @@ def evaluate_retrieval(
             for mode in searched:
                 say(f"searching {len(data.queries)} queries, {mode}")
                 runs[mode] = {
-                    query_id: document_scores(retriever.search(query, k=_RUN_DEPTH, mode=mode))
-                    for query_id, query in data.queries.items()
+                    query_id: _scores(retriever, query_id, query, mode=mode) for query_id, query in data.queries.items()
                 }
     if FIRST_TOKENS in modes:
         say("embedding each document once, cut off at the encoder's length")
@@ -105,6 +104,15 @@ def evaluate_retrieval(
     }, runs
 
 
+def _scores(retriever: Retriever, query_id: str, query: str, *, mode: Mode) -> dict[str, float]:
+    """One query's run. A document of the query's own id is left out, as BEIR does: in some sets it is the query."""
+    try:
+        found = document_scores(retriever.search(query, k=_RUN_DEPTH, mode=mode))
+    except UsageError:  # a blank query, which some sets have: it finds nothing, and counts
+        return {}
+    return {doc_id: score for doc_id, score in found.items() if doc_id != query_id}
+
+
 def document_scores(hits: Sequence[Hit]) -> dict[str, float]:
     """The score of each document's best chunk, every place of a shared text included."""
     scores: dict[str, float] = {}
@@ -122,8 +130,10 @@ def first_tokens_run(data: RetrievalSet, encoder: Encoder, *, k: int = 100) -> R
     run: Run = {}
     for query_id, query in data.queries.items():
         scores = vectors @ encoder.encode_queries([query])[0]
-        best = np.argsort(-scores, kind="stable")[:k]
-        run[query_id] = {data.documents[i].doc_id: float(scores[i]) for i in best}
+        best = np.argsort(-scores, kind="stable")[: k + 1]
+        found = {data.documents[i].doc_id: float(scores[i]) for i in best}
+        found.pop(query_id, None)  # as in the modes
+        run[query_id] = dict(list(found.items())[:k])
     return run
 
 

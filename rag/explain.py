@@ -29,42 +29,56 @@ class Scored:
     late: Mapping[int, float] = field(default_factory=dict)
 
 
+def term_scores(store: Store, scored: Scored, ids: Sequence[int]) -> dict[str, dict[int, float]]:
+    """What each term brings to the BM25 score of each of some chunks; the store is read as when they were found."""
+    if not scored.bm25:
+        return {}
+    found = {term: store.bm25_and([term], k=1, also=ids) for term in scored.terms}
+    return {term: {**others, **best} for term, (best, others) in found.items()}
+
+
 def explanation(
-    store: Store, hit: Hit, scored: Scored, *, vector: NDArray[np.float32] | None, read: TokenVectors | None
+    hit: Hit,
+    scored: Scored,
+    terms: Mapping[str, Mapping[int, float]],
+    *,
+    vector: NDArray[np.float32] | None,
+    read: TokenVectors | None,
 ) -> Explanation:
     """Why a hit has its score.
 
     Args:
-        store: in the transaction in which it was found.
         hit: one of those that were found.
         scored: what was said of all candidates.
+        terms: by term and chunk id, what `term_scores` gives.
         vector: of the query.
         read: the tokens of `hit.chunk.encoded`, where the encoder tells of them.
     """
     i = hit.chunk_id
-    terms = {}
-    if i in scored.bm25:
-        brought = {term: _of_term(store, term, i) / scored.ceiling for term in scored.terms}
-        terms = {term: value for term, value in sorted(brought.items(), key=lambda item: -item[1]) if value}
+    held = {term: by_id[i] / scored.ceiling for term, by_id in terms.items() if i in by_id and i in scored.bm25}
     found = attribute(vector, hit.chunk, read) if vector is not None and read is not None else None
     return Explanation(
         cosine=scored.cosines.get(i),
         bm25=scored.bm25.get(i, 0.0) / scored.ceiling if scored.ceiling else None,
         late=scored.late.get(i),
-        shares=_shares(i, scored),
-        terms=terms,
+        shares=_shares(hit, scored),
+        terms=dict(sorted(held.items(), key=lambda item: -item[1])),
         sentences=found.sentences if found else (),
         tokens=found.tokens if found else (),
         elsewhere=found.elsewhere if found else 0.0,
     )
 
 
-def _of_term(store: Store, term: str, i: int) -> float:
-    best, others = store.bm25_and([term], k=1, also=[i])
-    return best.get(i, 0.0) or others.get(i, 0.0)
+def _shares(hit: Hit, scored: Scored) -> dict[str, float]:
+    if hit.is_reranked:
+        return {"reranker": hit.score}
+    shares = _retrieved_shares(hit.chunk_id, scored)
+    if hit.retrieved:  # put below those that a reranker has read
+        shares = {side: share * hit.score / hit.retrieved for side, share in shares.items()}
+    return shares
 
 
-def _shares(i: int, scored: Scored) -> dict[str, float]:
+def _retrieved_shares(i: int, scored: Scored) -> dict[str, float]:
     score = scored.scores[i]
     if not scored.fused:
         return {"dense" if scored.cosines else "bm25": score}

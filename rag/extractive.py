@@ -176,7 +176,7 @@ class ExtractiveGenerator:
                     answered=(
                         match,
                         similarity,
-                        passages[p].score,
+                        _retrieved(passages[p]),
                         len(wanted_names - in_passage[p]) / max(len(wanted_names), 1),
                         float(bool(wanted_names)),
                         known,
@@ -207,6 +207,11 @@ class ExtractiveGenerator:
             best = (tokens @ _unit(inside).T).max(axis=1)
             matches.append((float(best.mean()), float(whole @ _unit(inside.mean(axis=0)))))
         return matches
+
+
+def _retrieved(hit: Hit) -> float:
+    """The retriever's own score, which the weights know; a reranker's is of another kind."""
+    return hit.score if hit.retrieved is None else hit.retrieved
 
 
 def _sentences(passages: Sequence[Hit]) -> list[tuple[int, int, int]]:

@@ -44,29 +44,19 @@ def fuse(
     return {i: weight * near.get(i, 0.0) + (1 - weight) * exact.get(i, 0.0) for i in near.keys() | exact.keys()}
 
 
-def highest(scores: Mapping[int, float], n: int, *, at_most: int) -> list[int]:
+def highest(scores: Mapping[int, float], n: int) -> list[int]:
     """The ids of the n highest distinct scores, the highest first; those of one score belong together.
 
     Copies of a text have one score, and which of them came first would be chance.
-
-    Args:
-        scores: by id.
-        n: how many distinct scores.
-        at_most: ids; the lowest scores go, each as a whole, until there are no more.
     """
     order = sorted(scores, key=lambda i: -scores[i])
-    kept: list[int] = []
     distinct = 0
-    for i in order:
-        is_new = not kept or scores[i] != scores[kept[-1]]
-        if is_new and distinct == n:
-            break
-        if len(kept) == at_most:
-            lowest = scores[i]
-            return [k for k in kept if scores[k] != lowest]
-        distinct += is_new
-        kept.append(i)
-    return kept
+    for position, i in enumerate(order):
+        if position == 0 or scores[i] != scores[order[position - 1]]:
+            if distinct == n:
+                return order[:position]
+            distinct += 1
+    return order
 
 
 def blend(scores: Mapping[int, float], late: Mapping[int, float], *, among: Collection[int]) -> dict[int, float]:

@@ -70,10 +70,10 @@ def late_interaction(query: QueryTokens, weights: Sequence[float], passages: Map
         By id.
     """
     dim = query.vectors.shape[1]
-    there = {i: bits for i, bits in passages.items() if bits}
+    there = dict.fromkeys(bits for bits in passages.values() if bits)  # copies of a text are read once
     if not there:
         return {}
-    packed = np.frombuffer(b"".join(there.values()), dtype=np.uint8).reshape(-1, dim // 8)
+    packed = np.frombuffer(b"".join(there), dtype=np.uint8).reshape(-1, dim // 8)
     signs = np.unpackbits(packed, axis=1).astype(np.float32)
     # Of whole numbers, so that sums are exact in whatever order they are made: equal passages must score equally.
     step = np.abs(query.vectors).max(axis=1, keepdims=True) / _STEPS
@@ -82,10 +82,11 @@ def late_interaction(query: QueryTokens, weights: Sequence[float], passages: Map
     # sqrt(2 / (pi dim)), as those of a normal distribution.
     products = (2 * (whole @ signs.T) - whole.sum(axis=1, keepdims=True)) * step
     cosines = np.clip(products / math.sqrt(2 * dim / math.pi), 0.0, 1.0)
-    first = np.cumsum([0, *(len(bits) * 8 // dim for bits in there.values())])[:-1]
+    first = np.cumsum([0, *(len(bits) * 8 // dim for bits in there)])[:-1]
     best = np.maximum.reduceat(cosines, first, axis=1)
     share = np.array(weights)[:, None] / sum(weights)
-    return dict(zip(there, (best * share).sum(axis=0).tolist(), strict=True))
+    scores = dict(zip(there, (best * share).sum(axis=0).tolist(), strict=True))
+    return {i: scores[bits] for i, bits in passages.items() if bits}
 
 
 def _keys(text: str, read: TokenVectors) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -44,11 +44,22 @@ def widen(
         for source in dict.fromkeys(hit.chunk.doc_id for hit in hits):
             own = [hit for hit in hits if hit.chunk.doc_id == source]
             document, spans = view.store.document(source), view.store.spans(source)
-            if document is None or any((hit.chunk.start, hit.chunk.end) not in spans for hit in own):
+            place = {span: i for i, span in enumerate(spans)}
+            if document is None or any((hit.chunk.start, hit.chunk.end) not in place for hit in own):
                 found += [_passage(None, hit.chunk.start, hit.chunk.text, [hit]) for hit in own]  # changed since
                 continue
             around = [
-                (_around(document, spans, hit, window=window, section=section, at_most=max_characters), hit)
+                (
+                    _around(
+                        document,
+                        spans,
+                        place[hit.chunk.start, hit.chunk.end],
+                        window=window,
+                        section=section,
+                        at_most=max_characters,
+                    ),
+                    hit,
+                )
                 for hit in own
             ]
             found += _merged(document, around)
@@ -56,14 +67,14 @@ def widen(
     return [replace(passage, rank=rank) for rank, passage in enumerate(found, start=1)]
 
 
-def _around(document: Document, spans: Sequence[Span], hit: Hit, *, window: int, section: bool, at_most: int) -> Span:
-    """From the first to the last chunk that are shown with a hit."""
-    own = first = last = spans.index((hit.chunk.start, hit.chunk.end))
+def _around(document: Document, spans: Sequence[Span], own: int, *, window: int, section: bool, at_most: int) -> Span:
+    """From the first to the last chunk that are shown with one of them."""
+    first = last = own
     lowest, highest = max(own - window, 0), min(own + window, len(spans) - 1)
     if section:
-        start, end = section_of(document, hit.chunk.start)
-        inside = [i for i, span in enumerate(spans) if start <= span[0] < end]
-        lowest, highest = min(lowest, inside[0]), max(highest, inside[-1])
+        start, end = section_of(document, spans[own][0])
+        lowest = min(lowest, bisect_left(spans, (start, 0)))
+        highest = max(highest, bisect_left(spans, (end, 0)) - 1)
     while first > lowest or last < highest:
         before, behind = own - first, last - own
         candidates = [(behind + 0.5, first, last + 1)] if last < highest else []

@@ -8,14 +8,27 @@ from dataclasses import dataclass
 
 from rag.words import STOP_WORDS, is_unspaced, query_words
 
-# "exact words" and -"exact words", in straight or typographic quotes; an inch mark or a lone quote is none.
-_QUOTED = re.compile(r"(?:(?<=\s)|^)(-?)(?:\"([^\"]+)\"|“([^”“]+)”|„([^“”„]+)[“”]|«([^»«]+)»)(?![^\W_])")
-# A word of at least two letters behind a hyphen that stands alone: not "-5", "--flag" or "-k".
-_EXCLUDED = re.compile(r"(?:(?<=\s)|^)-([^\W\d_][\w.@/'-]*\w)")
+# "exact words" and -"exact words", in quotes of any kind; an inch mark or a lone quote is none.
+_QUOTED = re.compile(
+    r"(?<![A-Za-z0-9_\"])(-?)"
+    r"(?:\"([^\"]+)\"|“([^”“]+)”|„([^“”„]+)[“”]|«([^»«]+)»|「([^「」]+)」|『([^『』]+)』)(?![A-Za-z0-9_])"
+)
+# A word behind a hyphen that stands alone, of three letters or more with a vowel among them: not "-5", "--flag", "-rf".
+_EXCLUDED = re.compile(
+    r"(?:(?<=\s)|^)-((?=\w*[aeiouyAEIOUY])[^\W\d_][\w.@/'’-]+\w|(?=[^\x00-\x7f])[^\W\d_][\w.@/'’-]*)"
+)
 _AROUND = " \t\n.,;:!?()[]{}<>\"'“”„«»‘’`…"
 _CLOSING = " \t\n)]}\"'”’»"
+_ENDS = frozenset("?!.？！。｡؟।")
 _FEW_WORDS = 10
-_HYPHENS = dict.fromkeys(map(ord, "‐‑‒–−"), "-")
+_MOST_NAMES = 16  # each is looked for by itself
+# Written in more than one way, and not meant to be told apart; soft hyphens and what has no width is nothing.
+_VARIANTS = {
+    **dict.fromkeys(map(ord, "‐‑‒–−"), "-"),
+    **dict.fromkeys(map(ord, "‘’‛ʼ′"), "'"),
+    **dict.fromkeys(map(ord, "“”„‟″"), '"'),
+    **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"), None),
+}
 # Between letters or digits these make one name of several words: versions, paths, addresses, qualified names.
 _JOINED = re.compile(r"\w(?:[._/\\:@#=+&~]|::|->)+\w")
 _HYPHENATED = re.compile(r"\w-\w")
@@ -51,7 +64,7 @@ def read_query(query: str) -> Query:
     phrases: list[str] = []
     excluded: list[str] = []
     outside = _QUOTED.sub(" ", query)
-    is_sentence = outside.rstrip(_CLOSING)[-1:] in {"?", "!", "."} or len(outside.split()) > _FEW_WORDS
+    is_sentence = outside.rstrip(_CLOSING)[-1:] in _ENDS or len(outside.split()) > _FEW_WORDS
 
     def quoted(match: re.Match[str]) -> str:
         phrase = " ".join(next(filter(None, match.groups()[1:])).split()).rstrip(".,;:!?")
@@ -112,12 +125,19 @@ def _is_of_a_word(c: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).translate(_HYPHENS).casefold().split())
+    """As it is compared. Between characters of scripts without spaces, white space is where a line was broken."""
+    folded = " ".join(unicodedata.normalize("NFKC", text).translate(_VARIANTS).casefold().split())
+    return re.sub(r"(?<=[^\x00-\x7f]) (?=[^\x00-\x7f])", _joined, folded)
+
+
+def _joined(match: re.Match[str]) -> str:
+    before, behind = match.string[match.start() - 1], match.string[match.end()]
+    return "" if is_unspaced(before) and is_unspaced(behind) else " "
 
 
 def _terms(text: str) -> list[str]:
     """Names that are made of several words first, as a whole; then every word."""
-    names = [name for part in text.split() if _is_name(name := part.strip(_AROUND))]
+    names = [name for part in text.split() if _is_name(name := part.strip(_AROUND))][:_MOST_NAMES]
     words = [part for word in query_words(text) for part in ([word, *word.split("_")] if "_" in word else [word])]
     words = list(dict.fromkeys(word for word in words if any(map(str.isalnum, word))))
     words = [word for word in words if word not in STOP_WORDS] or words
@@ -125,7 +145,7 @@ def _terms(text: str) -> list[str]:
 
 
 def _is_name(word: str) -> bool:
-    if not word.isascii():  # of other scripts, the words alone are looked for
+    if not word.isascii() or STOP_WORDS.issuperset(query_words(word)):  # of other scripts, the words alone
         return False
     is_joined = _JOINED.search(word) is not None
     return is_joined or (_HYPHENATED.search(word) is not None and any(map(str.isdigit, word)))

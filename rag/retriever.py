@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rag.bm25 import split_terms
 from rag.encoders import Encoder, TokenVectors, tells_of_tokens
 from rag.errors import IndexDamagedError, UsageError
-from rag.explain import Scored, explanation
+from rag.explain import Scored, explanation, term_scores
 from rag.filters import Where, parse_where
 from rag.fusion import DEFAULT_WEIGHT, blend, fuse, highest
 from rag.index import Index
@@ -31,8 +31,7 @@ Mode = Literal["hybrid", "dense", "bm25"]
 _MAX_TERMS = 64  # of a very long query; each further term costs and says little
 DEFAULT_RERANK_MS = 500.0
 _RERANKED = 50
-_READ_LATE = 20  # distinct texts; 50 and 100 rank no better (docs/search.md)
-_MOST_READ_LATE = 200  # copies included
+_READ_LATE = 20  # distinct scores, for copies have one; 50 and 100 rank no better
 _MAX_DEPTH = 10**9  # more chunks than any index holds, and no more than FAISS and SQLite count
 _MAX_QUERY_CHARACTERS = 20_000  # beyond any question, and far beyond what the encoder reads
 
@@ -115,20 +114,25 @@ class Retriever:
                     n = max(k, _RERANKED) if self._reranker else k
                     hits, scored = self._search(view, asked, k=n, mode=mode, where=where)
                     if explain:
-                        hits = _explained(view, encoder, asked, hits, scored)
+                        return _explained(view, encoder, asked, self._reranked(asked.query.text, hits)[:k], scored)
                     break
             # The index has gone over to another encoder since.
-        return self._reranked(asked.query.text, hits)[:k] if self._reranker else hits
+        return self._reranked(asked.query.text, hits)[:k]
 
-    def _reranked(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
-        assert self._reranker is not None
+    def _reranked(self, query: str, hits: list[Hit]) -> list[Hit]:
+        """In the reranker's order, where there is one; those that it did not read keep theirs, below those it did."""
+        if self._reranker is None or not hits:
+            return hits
         deadline = time.monotonic() + self._rerank_ms / 1000
-        scores = self._reranker.scores(query, [hit.chunk.encoded for hit in hits], deadline=deadline)
+        texts = [hit.chunk.encoded for hit in hits[:_RERANKED]]
+        scores = self._reranker.scores(query, texts, deadline=deadline)[: len(texts)]
         order = sorted(range(len(scores)), key=lambda i: -scores[i])
-        found = [_with_score(hits[i], scores[i]) for i in order]
-        # Those that were not read keep their order, below the worst that was.
-        lowest, highest = min(scores, default=0.0), hits[0].score if hits else 1.0
-        found += [_with_score(hit, lowest * hit.score / (highest or 1.0)) for hit in hits[len(scores) :]]
+        found = [replace(hits[i], score=scores[i], retrieved=hits[i].score, is_reranked=True) for i in order]
+        lowest, highest = min(scores, default=1.0), max(hits[0].score, 0.0) or 1.0
+        found += [
+            replace(hit, score=lowest * min(max(hit.score / highest, 0.0), 1.0), retrieved=hit.score)
+            for hit in hits[len(scores) :]
+        ]
         return [replace(hit, rank=rank) for rank, hit in enumerate(found, start=1)]
 
     def _search(self, view: View, asked: _Asked, *, k: int, mode: Mode, where: Where) -> tuple[list[Hit], Scored]:
@@ -146,7 +150,7 @@ class Retriever:
             dense, sparse = _whole_ties(near, depth=depth), _whole_ties(exact, depth=depth)
             scored = Scored(dense or sparse, terms, dense, sparse, ceiling)
             if mode == "hybrid":
-                scored = self._fused(view, asked, scored, others)
+                scored = self._fused(view, asked, scored, {**exact, **others})
             hits = _ranked(view, scored.scores, k=k, passing=passing, phrases=query.phrases)
             # Copies of one text, or one score, can fill the candidates: look deeper until there are k texts, of which
             # both sides had a say, or no more chunks.
@@ -162,7 +166,7 @@ class Retriever:
             view: that both sides were asked in.
             asked: with its vector.
             found: what each side found by itself.
-            others: BM25 scores of what the dense side found and the other did not.
+            others: BM25 scores of all that the dense side found, ties at the end of the other side included.
         """
         assert asked.vector is not None
         near, exact = dict(found.cosines), dict(found.bm25)
@@ -172,7 +176,7 @@ class Retriever:
         fused = fuse(near, exact, ceiling=found.ceiling, weight=self._weight, waiting=waiting)
         if asked.tokens is None:
             return Scored(fused, found.terms, near, exact, found.ceiling, self._weight, fused)
-        best = highest(fused, _READ_LATE, at_most=_MOST_READ_LATE)
+        best = highest(fused, _READ_LATE)
         weights = _token_weights(view, asked.query.text, asked.tokens)
         late = late_interaction(asked.tokens, weights, view.store.token_bits(best))
         return Scored(
@@ -224,18 +228,13 @@ def _whole_ties(scores: Mapping[int, float], *, depth: int) -> Mapping[int, floa
     return {i: score for i, score in scores.items() if score > lowest}
 
 
-def _with_score(hit: Hit, score: float) -> Hit:
-    """A hit with the score that the reranker gave it."""
-    why = replace(hit.explanation, shares={"reranker": score}) if hit.explanation else None
-    return replace(hit, score=score, explanation=why)
-
-
 def _explained(view: View, encoder: Encoder | None, asked: _Asked, hits: Sequence[Hit], scored: Scored) -> list[Hit]:
     read: Sequence[TokenVectors | None] = [None] * len(hits)
     if asked.vector is not None and encoder is not None and tells_of_tokens(encoder):
         read = encoder.read_documents([hit.chunk.encoded for hit in hits])[1]
+    terms = term_scores(view.store, scored, [hit.chunk_id for hit in hits])
     return [
-        replace(hit, explanation=explanation(view.store, hit, scored, vector=asked.vector, read=of_hit))
+        replace(hit, explanation=explanation(hit, scored, terms, vector=asked.vector, read=of_hit))
         for hit, of_hit in zip(hits, read, strict=True)
     ]
 

@@ -74,8 +74,9 @@ class Store:
         self.file_id = file_id(path)  # of the file that was opened
         self._db = _connect(path)
         self._words = WordIndex(self._db)
+        self._words_version = FORMAT_VERSION  # of the file when its words were last looked at
         try:
-            self._version = version = int(self._db.execute("pragma user_version").fetchone()[0])
+            self._version = self._words_version = version = int(self._db.execute("pragma user_version").fetchone()[0])
             tables = {row[0] for row in self._db.execute("select name from sqlite_master where type = 'table'")}
         except sqlite3.DatabaseError as exc:
             self._db.close()
@@ -222,9 +223,11 @@ class Store:
 
     def _current_words(self) -> WordIndex:
         now = self.last_change()
-        if now != self._words.change:
+        is_migrated = self._is_of_format(FORMAT_VERSION) and self._words_version < FORMAT_VERSION
+        if now != self._words.change or is_migrated:  # a migration changes words, and is no change
             change, token = self._words.change
-            self._words.move_to(now, follows=self.change_token(change) == token)
+            self._words.move_to(now, follows=not is_migrated and self.change_token(change) == token)
+            self._words_version = self._version
         return self._words
 
     def chunks(self, ids: Iterable[int]) -> dict[int, Chunk]:
@@ -373,18 +376,22 @@ class Store:
         }
 
     def token_bits(self, ids: Sequence[int]) -> dict[int, bytes]:
-        """What `rag.late` keeps of the tokens of each chunk; those of which nothing is kept are left out."""
+        """What `rag.late` keeps of the tokens of each chunk, read once for all copies of a text; of some, nothing."""
         if not self._is_of_format(4):
             return {}
-        return {
+        embedding_of = {
             row[0]: row[1]
             for part in in_parts(list(ids))
+            for row in self._db.execute(f"select id, embedding_id from chunks where id in ({marks(part)})", part)
+        }
+        bits = {
+            row[0]: row[1]
+            for part in in_parts(list(dict.fromkeys(embedding_of.values())))
             for row in self._db.execute(
-                "select c.id, t.bits from chunks c join token_bits t on t.embedding_id = c.embedding_id"
-                f" where c.id in ({marks(part)})",
-                part,
+                f"select embedding_id, bits from token_bits where embedding_id in ({marks(part)})", part
             )
         }
+        return {i: bits[embedding] for i, embedding in embedding_of.items() if embedding in bits}
 
     def n_without_tokens(self) -> int:
         """Of how many embeddings no tokens are kept: made before format 4, or by an encoder that tells of none."""
@@ -401,6 +408,10 @@ class Store:
             " + (select count(*) from removed_chunks where change_id > ?1)"
         )
         return int(self._db.execute(sql, [since]).fetchone()[0])
+
+    def last_chunk(self) -> int:
+        """The highest id of a chunk, 0 where there is none."""
+        return int(self._db.execute("select coalesce(max(id), 0) from chunks").fetchone()[0])
 
     def n_chunks(self) -> int:
         return int(self._db.execute("select count(*) from chunks").fetchone()[0])

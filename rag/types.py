@@ -107,6 +107,8 @@ class Hit:
     rank: int  # 1 is best; equal scores are ordered by source and start, so a run is repeatable
     also_in: tuple[Place, ...] = ()  # other documents, or places, that hold the same text
     explanation: Explanation | None = None  # where it was asked for
+    retrieved: float | None = None  # the score it had before a reranker put the hits in another order
+    is_reranked: bool = False  # whether the reranker read it, and `score` is its
 
 
 @dataclass(frozen=True, slots=True)

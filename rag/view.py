@@ -60,7 +60,8 @@ class View:
 
     def without(self, ids: NDArray[np.int64], passing: Passing | None) -> Passing:
         """All that pass but some."""
-        bits = (passing or Passing.of(self.store.chunks_that_pass("1", ()), (0, b""))).bits.copy()
+        # Without a filter all ids there can be: those of chunks that have gone lead nowhere.
+        bits = passing.bits.copy() if passing else np.full(self.store.last_chunk() // 8 + 1, 255, dtype=np.uint8)
         out = Passing.of(ids, (0, b"")).bits[: len(bits)]
         bits[: len(out)] &= ~out
         return Passing((0, b""), bits)

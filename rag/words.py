@@ -57,6 +57,8 @@ _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3041-\u30ff\u3130-\u318f\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff]+"
 )
+# White space where a line was broken, in text that has none between words.
+_BROKEN = re.compile(rf"(?<={_UNSPACED.pattern[:-1]})[ \t]*\n[ \t]*(?={_UNSPACED.pattern[:-1]})")
 
 
 def extra_words(text: str) -> str:
@@ -68,7 +70,7 @@ def extra_words(text: str) -> str:
     if text.isascii():
         return ""
     found: list[str] = []
-    for word in text.split():
+    for word in _BROKEN.sub("", text).split():
         if word.isascii():
             continue
         plain = unicodedata.normalize("NFKC", word)

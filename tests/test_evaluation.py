@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -276,6 +277,22 @@ def test_every_mode_is_measured_and_a_documents_best_chunk_counts() -> None:
 
 
 TINY = RetrievalSet("tiny", (Document("goose", "The goose flies."),), {"q": "goose"}, {"q": {"goose": 1}})
+
+
+def test_a_query_that_is_a_document_does_not_find_itself_and_a_blank_one_finds_nothing() -> None:
+    """As BEIR has it: the queries of ArguAna are arguments of its corpus."""
+    texts = {"a": "The goose flies south.", "b": "The goose flies north.", "c": "A fox sleeps."}
+    queries = {"a": texts["a"], "blank": " \x00 "}
+    documents = tuple(Document(name, text) for name, text in texts.items())
+    data = RetrievalSet("tiny", documents, queries, {"a": {"b": 1}, "blank": {"c": 1}})
+    result, runs = evaluate_retrieval(data, encoder=HashingEncoder(dim=4096))
+    modes: Any = result["modes"]
+    for mode in ("hybrid", "dense", "bm25", "dense_first_tokens"):
+        assert "a" not in runs[mode]["a"]
+        assert next(iter(runs[mode]["a"])) == "b"
+    for mode in ("hybrid", "dense", "bm25"):
+        assert runs[mode]["blank"] == {}
+        assert modes[mode]["success@1"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -188,3 +189,11 @@ def test_words_are_stemmed_as_the_index_does_and_kept_in_order() -> None:
     assert stems(["The geese were flying, Élan!", "", "flies"]) == [["the", "gees", "were", "fly", "elan"], [], ["fli"]]
     assert stems([]) == []
     assert {"the", "were", "what"} <= stop_stems()
+
+
+def test_a_reranker_changes_the_order_and_not_how_sure_the_answer_is() -> None:
+    weights = Weights("", WEIGHTS.sentence, (0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0))  # the passage's score alone
+    plain = replace(passage(GEESE), score=0.4)
+    reranked = replace(passage(GEESE), score=0.99, retrieved=0.4, is_reranked=True)
+    sure = [generator(weights=weights).generate("Where do geese graze?", [hit]).confidence for hit in (plain, reranked)]
+    assert sure[0] == sure[1] == pytest.approx(1 / (1 + math.exp(-2)))

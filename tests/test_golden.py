@@ -15,6 +15,7 @@ import pytest
 from rag.errors import IndexMismatchError, UsageError
 from rag.index import Index
 from rag.migrations import migrations
+from rag.retriever import Retriever
 from rag.store import FORMAT_VERSION, Store
 from rag.types import Document, Place, Section
 from rag.writer import StoreWriter
@@ -164,6 +165,19 @@ def test_the_first_writer_brings_it_up_to_date_and_keeps_everything(old: Path) -
             check_content(handle)
     with opened(old) as again:
         check_content(again)
+
+
+def test_a_reader_that_was_open_ranks_by_the_words_that_a_migration_adds(old: Path) -> None:
+    of_copy = "document_id = (select id from documents where source = 'copy.txt')"
+    sql(old, f"update chunks set text = 'Bees 蜂蜜蜂蜜蜂蜜 honey.' where {of_copy}")
+    sql(old, "insert into chunks_fts (chunks_fts) values ('rebuild')")
+    with opened(old) as reader:
+        before = Retriever(reader).search("bees honey", mode="bm25")
+        StoreWriter(old / "index.sqlite").close()
+        after = Retriever(reader).search("bees honey", mode="bm25")
+        with opened(old) as fresh:
+            assert Retriever(fresh).search("bees honey", mode="bm25") == after != before
+        assert Retriever(reader).search("蜂蜜", mode="bm25")[0].chunk.doc_id == "copy.txt"
 
 
 def test_it_has_then_the_schema_of_a_new_index(old: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from rag.cli.options import (
 )
 from rag.cli.rendering import (
     answer_json,
+    clean,
     hit_json,
     passage_json,
     print_answer,
@@ -26,6 +27,7 @@ from rag.cli.rendering import (
     print_json,
     print_passages,
 )
+from rag.queries import read_query
 
 
 @click.command()
@@ -75,10 +77,13 @@ def search(
     if as_json:
         for row in [passage_json(p) for p in passages] if passages is not None else map(hit_json, hits):
             print_json(row)
-    elif passages is not None:
-        print_passages(passages)
     else:
-        print_hits(hits)
+        if required := read_query(query).required():
+            click.echo(f"Every passage {clean(required)}.", err=True)
+        if passages is not None:
+            print_passages(passages)
+        else:
+            print_hits(hits)
 
 
 @click.command()

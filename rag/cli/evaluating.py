@@ -100,6 +100,8 @@ def evaluate_retrieval_command(
     from rag.evaluation import RETRIEVAL_MODES, evaluate_retrieval
 
     data = read_retrieval_set(folder, split=split, qrels=qrels)
+    if save_run is not None:
+        save_run.mkdir(parents=True, exist_ok=True)  # before anything is measured that could not be kept
     result, runs = evaluate_retrieval(
         data,
         encoder=load_encoder(encoder or DEFAULT_ENCODER, form=cast(Any, form)),
@@ -112,7 +114,6 @@ def evaluate_retrieval_command(
     else:
         _print_retrieval(result)
     if save_run is not None:  # last, so that a run that cannot be written costs no figures
-        save_run.mkdir(parents=True, exist_ok=True)
         for mode, run in runs.items():
             with (save_run / f"{data.name}-{mode}.trec").open("w", encoding="utf-8") as file:
                 write_run(file, run, tag=mode)

@@ -135,6 +135,8 @@ def print_passages(passages: Sequence[Passage]) -> None:
         for hit in sorted(passage.hits, key=lambda hit: hit.chunk.start):
             _print_part(passage.text[at - passage.start : hit.chunk.start - passage.start])
             _print_part(hit.chunk.text, mark="›")
+            if hit.explanation:
+                _print_explanation(hit.chunk, hit.explanation)
             at = hit.chunk.end
         _print_part(passage.text[at - passage.start :])
     if not passages:
@@ -219,7 +221,7 @@ def print_status(found: IndexStatus) -> None:
         ("encoder", f"{found.encoder} ({_form_of(found)})"),
         ("vectors", _vectors_of(found.vectors)),
         *(
-            [("tokens", f"none kept of {found.without_tokens} texts: rag reembed makes them")]
+            [("tokens", f"none kept of {found.without_tokens} texts: rag reembed makes them, if the encoder can")]
             if found.without_tokens
             else []
         ),
