@@ -16,52 +16,31 @@ sentence that answers them count as a set of their own ('-low'), and each set we
 from __future__ import annotations
 
 import argparse
-import gzip
-import hashlib
 import json
 import sys
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.questions import Dataset, Question, of_hash, read_clapnq, read_selqa, read_squad
 from rag.encoders import Encoder, TokenEncoder, load_encoder
 from rag.extractive import ANSWER_FEATURES, SENTENCE_FEATURES, Candidate, ExtractiveGenerator, Weights
 from rag.index import Index
 from rag.pipeline import DEFAULT_PASSAGES
 from rag.retriever import Retriever
 from rag.sentences import sentence_spans
-from rag.types import Document, Section
+from rag.types import Document
 from rag.words import stems, stop_stems
 
 HERE = Path(__file__).resolve().parent
 SAMPLE = HERE.parent / "corpora" / "embeddings"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A labelled question: which document answers it, and which stretches of it."""
-
-    text: str
-    source: str | None  # None where no document answers; it is then asked of the half that holds its group
-    group: str  # the article
-    spans: tuple[tuple[int, int], ...]  # in the document's text; empty where nothing answers
-    anywhere: tuple[str, ...] = ()  # strings that make a sentence elsewhere neither right nor wrong
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    name: str
-    documents: tuple[Document, ...]
-    groups: dict[str, str]  # of each document
-    questions: tuple[Question, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,71 +52,6 @@ class Example:
     candidates: tuple[Candidate, ...]
     labels: tuple[int, ...]  # 1 right, 0 wrong, -1 not known
     asked_where_it_is: bool  # of the half that holds the answer
-
-
-def of_hash(text: str) -> int:
-    return int(hashlib.sha256(text.encode()).hexdigest(), 16)
-
-
-def read_lines(path: Path) -> Iterable[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        yield from map(json.loads, file)
-
-
-def read_squad(data: Path, version: str) -> Dataset:
-    with gzip.open(data / "squad" / f"dev-v{version}-half.json.gz", "rt", encoding="utf-8") as file:
-        articles = [a for a in json.load(file)["data"] if of_hash(a["title"]) % 3]
-    documents, groups, questions = [], {}, []
-    for article in articles:
-        title = article["title"].replace("_", " ")
-        for n, paragraph in enumerate(article["paragraphs"]):
-            source = f"{article['title']}#{n}"
-            documents.append(Document(source, paragraph["context"], title=title))
-            groups[source] = title
-            for asked in paragraph["qas"]:
-                answers = [] if asked.get("is_impossible") else asked["answers"]
-                spans = {(a["answer_start"], a["answer_start"] + len(a["text"])) for a in answers}
-                strings = tuple(sorted({answer["text"] for answer in asked["answers"]}))
-                questions.append(Question(asked["question"], source, title, tuple(sorted(spans)), strings))
-    return Dataset(f"squad-{version}", tuple(documents), groups, tuple(questions))
-
-
-def read_selqa(data: Path) -> Dataset:
-    documents: dict[str, Document] = {}
-    groups, questions = {}, []
-    for row in read_lines(data / "selqa" / "ass-dev.jsonl.gz"):
-        if of_hash(row["article"]) % 2:
-            continue
-        source = f"{row['article']}#{row['section']}"
-        text = " ".join(row["candidates"])
-        path = f"{row['article']} > {row['section']}"
-        documents.setdefault(source, Document(source, text, row["article"], (Section(0, 0, path),)))
-        groups[source] = row["article"]
-        spans, at = [], 0
-        for i, sentence in enumerate(row["candidates"]):
-            if i in row["answers"]:
-                spans.append((at, at + len(sentence)))
-            at += len(sentence) + 1
-        if documents[source].text == text and spans:
-            questions.append(Question(row["question"], source, row["article"], tuple(spans)))
-    return Dataset("selqa", tuple(documents.values()), groups, tuple(questions))
-
-
-def read_clapnq(data: Path) -> Dataset:
-    documents, groups, questions = [], {}, []
-    for kind in ("answerable", "unanswerable"):
-        for row in read_lines(data / "clapnq" / f"dev_{kind}.jsonl.gz"):
-            passage = row["passages"][0]
-            documents.append(Document(row["id"], passage["text"], passage["title"]))
-            groups[row["id"]] = passage["title"]
-            if of_hash(row["id"]) % 2:
-                continue
-            chosen = {s for output in row["output"] for s in output.get("selected_sentences", [])}
-            found = [(passage["text"].find(s), len(s)) for s in chosen if kind == "answerable"]
-            spans = tuple((start, start + length) for start, length in sorted(found) if start >= 0)
-            if bool(spans) == (kind == "answerable"):
-                questions.append(Question(row["input"], row["id"], passage["title"], spans))
-    return Dataset("clapnq", tuple(documents), groups, tuple(questions))
 
 
 def ingested(*folders: Path) -> dict[str, Document]:
@@ -306,8 +220,9 @@ def main() -> None:
     options = parser.parse_args()
     encoder = load_encoder()
     sets = [
-        read_squad(options.data, "1.1"), read_squad(options.data, "2.0"), read_selqa(options.data),
-        read_clapnq(options.data), read_technical(options.data), read_hard(),
+        read_squad(options.data, "1.1", part="fit"), read_squad(options.data, "2.0", part="fit"),
+        read_selqa(options.data, part="fit"), read_clapnq(options.data, part="fit"),
+        read_technical(options.data), read_hard(),
     ]  # fmt: skip
     train = [e for dataset in sets for e in examples(dataset, encoder, n_questions=options.questions)]
     figures, weights = report(train), fit(train, encoder.space)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rag.encoders import TokenVectors
 from rag.words import STOP_WORDS
 
+_ON_ONE_THREAD = 240_000  # multiplications, below what OpenBLAS spreads over threads
 _STEPS = 127  # on either side of 0, of the query's numbers: 8 bits
 
 
@@ -80,13 +81,22 @@ def late_interaction(query: QueryTokens, weights: Sequence[float], passages: Map
     whole = np.rint(query.vectors / step)
     # With signs of 1 and -1, q · s = 2 q · (bits) - the sum of q. The numbers of a unit vector have the mean size
     # sqrt(2 / (pi dim)), as those of a normal distribution.
-    products = (2 * (whole @ signs.T) - whole.sum(axis=1, keepdims=True)) * step
+    products = (2 * _product(whole, signs) - whole.sum(axis=1, keepdims=True)) * step
     cosines = np.clip(products / math.sqrt(2 * dim / math.pi), 0.0, 1.0)
     first = np.cumsum([0, *(len(bits) * 8 // dim for bits in there)])[:-1]
     best = np.maximum.reduceat(cosines, first, axis=1)
     share = np.array(weights)[:, None] / sum(weights)
     scores = dict(zip(there, (best * share).sum(axis=0).tolist(), strict=True))
     return {i: scores[bits] for i, bits in passages.items() if bits}
+
+
+def _product(query: NDArray[np.float32], signs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """query @ signs.T, some columns at a time: of larger products BLAS makes threads, which wait for busy cores.
+
+    Beside three other processes on two cores: p95 25 ms with threads, 0.6 ms without; 0.5 ms on idle ones.
+    """
+    columns = max(_ON_ONE_THREAD // query.size, 1)
+    return np.concatenate([query @ signs[i : i + columns].T for i in range(0, len(signs), columns)], axis=1)
 
 
 def _keys(text: str, read: TokenVectors) -> list[str]:
