@@ -38,7 +38,7 @@ _PHRASES_KEPT = 1_000_000  # chunks that hold the phrases asked for last, at 16 
 _FREQUENCIES_KEPT = 100_000
 _LARGEST_SPAN = 8  # of ids for each chunk: up to here a table tells a chunk's place, five times as fast as a search
 _GONE_KEPT = 10_000  # places of chunks that have gone, at least, before all lengths are read anew
-_READ_FOR_NAMES = 2_000  # chunks: names that more hold in some form are taken as FTS5 takes them
+_READ_FOR_NAMES = 300  # chunks, 10 ms: names that more hold in some form are taken as FTS5 takes them
 _PER_STATEMENT = 500  # well below SQLite's limit on every build
 
 Change = tuple[int, bytes]
