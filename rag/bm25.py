@@ -11,7 +11,7 @@ The formula, for a chunk of `length` words that holds a term `tf` times, where d
 
 FTS5's k1 = 1.2 and b = 0.75 cannot be changed. Passages are of about one length, and what a second mention of a word
 says is small: k1 = 0.9 and b = 0.4, those that Pyserini takes for passages, rank better beside the dense side
-(docs/search.md).
+(docs/retrieval.md).
 """
 
 from __future__ import annotations

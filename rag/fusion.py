@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-# Share of the dense side: the middle of the plateau on questions that nothing is reported on (docs/search.md).
+# Share of the dense side: the middle of the plateau on questions that nothing is reported on (docs/retrieval.md).
 DEFAULT_WEIGHT = 0.5
 LATE_SHARE = 1 / 3  # of late interaction: as much as the two sides have each
 
@@ -23,7 +23,7 @@ def fuse(
     weights. Scaled by the best score that was found instead (min-max: Bruch, Gai and Ingber 2023,
     doi:10.1145/3596512), one rare word that matches by chance would count as much as a passage that holds them all;
     scaled so, BM25 speaks as loudly as it has words to speak of. Measured against both min-max and reciprocal rank
-    fusion in docs/search.md.
+    fusion in docs/retrieval.md.
 
     Args:
         dense: cosine similarity by chunk id; may be empty.

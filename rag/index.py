@@ -101,6 +101,7 @@ class Index:
         self._encoder: Encoder | None = None
         self._vectors = VectorCache(path)
         self._passing: dict[Where, Passing] = {}
+        self._passing_at = (-1, b"")  # the change at which they pass
         self._lock = threading.RLock()
 
     @classmethod
@@ -293,12 +294,12 @@ class Index:
 
     def _chunks_that_pass(self, where: Where) -> Passing:
         """Kept for the next search with the same filter, until something is committed."""
-        now, kept = self._store.last_change(), self._passing.get(where)
-        if kept is None or kept.change != now:
-            fresh = [(w, passing) for w, passing in self._passing.items() if passing.change == now]
-            self._passing = dict(fresh[-_FILTERS_KEPT + 1 :])
-            kept = self._passing[where] = Passing.of(self._store.chunks_that_pass(*where.sql()), now)
-        return kept
+        if (now := self._store.last_change()) != self._passing_at:
+            self._passing, self._passing_at = {}, now
+        if where not in self._passing:
+            self._passing = dict(list(self._passing.items())[-_FILTERS_KEPT + 1 :])
+            self._passing[where] = Passing.of(self._store.chunks_that_pass(*where.sql()))
+        return self._passing[where]
 
     def documents(self, *, where: Sequence[str] | Where = ()) -> list[DocumentRow]:
         """All documents, or those that meet conditions as `Retriever.search` takes them, ordered by source."""

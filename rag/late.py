@@ -5,7 +5,7 @@ hundred times the room. Of each distinct token that says something, one bit of e
 instead of 1,536, made in passing when the passage is embedded. The inner product of the query's own numbers with the
 signs of another unit vector, over the mean size of those, is their cosine within a few hundredths (Gao and Long 2024,
 doi:10.1145/3654970); the most similar token counts (Khattab and Zaharia 2020, doi:10.1145/3397271.3401075). What that
-is worth, and what one bit loses, is measured in docs/search.md.
+is worth, and what one bit loses, is measured in docs/retrieval.md.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def late_interaction(query: QueryTokens, weights: Sequence[float], passages: Map
     packed = np.frombuffer(b"".join(there), dtype=np.uint8).reshape(-1, dim // 8)
     signs = np.unpackbits(packed, axis=1).astype(np.float32)
     # Of whole numbers, so that sums are exact in whatever order they are made: equal passages must score equally.
-    step = np.abs(query.vectors).max(axis=1, keepdims=True) / _STEPS
+    step = np.maximum(np.abs(query.vectors).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / _STEPS
     whole = np.rint(query.vectors / step)
     # With signs of 1 and -1, q · s = 2 q · (bits) - the sum of q. The numbers of a unit vector have the mean size
     # sqrt(2 / (pi dim)), as those of a normal distribution.

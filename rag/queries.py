@@ -43,11 +43,17 @@ class Query:
     phrases: tuple[str, ...] = ()  # every hit holds all of these, letter for letter but for case and white space
     excluded: tuple[str, ...] = ()  # no hit holds any of these words, whatever their endings
 
+    @property
     def required(self) -> str:
         """What hits must and must not hold, in words; empty where that is nothing."""
         parts = [f"holds “{phrase}” as it is written" for phrase in self.phrases]
         parts += [f"is without “{word}”" for word in self.excluded]
         return " and ".join(parts)
+
+    @property
+    def unmet(self) -> str:
+        """What to say where that left nothing to be found."""
+        return f"No passage {self.required}: ask without the quotes or hyphens." if self.required else ""
 
 
 def read_query(query: str) -> Query:

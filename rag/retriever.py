@@ -42,7 +42,7 @@ class _Asked:
 
     query: Query
     vector: NDArray[np.float32] | None = None  # None where the dense side is not asked
-    tokens: QueryTokens | None = None  # None where the encoder does not tell of tokens
+    tokens: QueryTokens | None = None  # None where the encoder does not tell of tokens, or sees none in it
 
 
 class Retriever:
@@ -113,11 +113,11 @@ class Retriever:
                 if encoder is None or encoder.space == view.space:
                     n = max(k, _RERANKED) if self._reranker else k
                     hits, scored = self._search(view, asked, k=n, mode=mode, where=where)
-                    if explain:
-                        return _explained(view, encoder, asked, self._reranked(asked.query.text, hits)[:k], scored)
+                    terms = term_scores(view.store, scored, [hit.chunk_id for hit in hits]) if explain else {}
                     break
             # The index has gone over to another encoder since.
-        return self._reranked(asked.query.text, hits)[:k]
+        hits = self._reranked(asked.query.text, hits)[:k]
+        return _explained(encoder, asked, hits, scored, terms) if explain else hits
 
     def _reranked(self, query: str, hits: list[Hit]) -> list[Hit]:
         """In the reranker's order, where there is one; those that it did not read keep theirs, below those it did."""
@@ -189,8 +189,9 @@ def _ask(query: str, encoder: Encoder | None, *, with_tokens: bool) -> _Asked:
     if encoder is None:
         return _Asked(read)
     if with_tokens and tells_of_tokens(encoder):
-        vectors, tokens = encoder.read_queries([read.text])
-        return _Asked(read, vectors[0], query_tokens(read.text, tokens[0]))
+        vectors, [of_text] = encoder.read_queries([read.text])
+        tokens = query_tokens(read.text, of_text)
+        return _Asked(read, vectors[0], tokens if tokens.spans else None)
     return _Asked(read, encoder.encode_queries([read.text])[0])
 
 
@@ -228,11 +229,16 @@ def _whole_ties(scores: Mapping[int, float], *, depth: int) -> Mapping[int, floa
     return {i: score for i, score in scores.items() if score > lowest}
 
 
-def _explained(view: View, encoder: Encoder | None, asked: _Asked, hits: Sequence[Hit], scored: Scored) -> list[Hit]:
+def _explained(
+    encoder: Encoder | None,
+    asked: _Asked,
+    hits: Sequence[Hit],
+    scored: Scored,
+    terms: Mapping[str, Mapping[int, float]],
+) -> list[Hit]:
     read: Sequence[TokenVectors | None] = [None] * len(hits)
     if asked.vector is not None and encoder is not None and tells_of_tokens(encoder):
         read = encoder.read_documents([hit.chunk.encoded for hit in hits])[1]
-    terms = term_scores(view.store, scored, [hit.chunk_id for hit in hits])
     return [
         replace(hit, explanation=explanation(hit, scored, terms, vector=asked.vector, read=of_hit))
         for hit, of_hit in zip(hits, read, strict=True)

@@ -15,18 +15,17 @@ from rag.vectors import Vectors
 
 @dataclass(frozen=True, slots=True)
 class Passing:
-    """The chunks that pass a filter, at one change."""
+    """The chunks that may be found."""
 
-    change: tuple[int, bytes]
     bits: NDArray[np.uint8]  # bit i % 8 of byte i // 8, from the lowest, is 1 where the chunk of id i passes
 
     @classmethod
-    def of(cls, ids: Sequence[int] | NDArray[np.int64], change: tuple[int, bytes]) -> Passing:
+    def of(cls, ids: Sequence[int] | NDArray[np.int64]) -> Passing:
         """Those of the ids."""
         chosen = np.asarray(ids, dtype=np.int64)
         passes = np.zeros(int(chosen.max(initial=0)) + 1, dtype=bool)
         passes[chosen] = True
-        return cls(change, np.packbits(passes, bitorder="little"))
+        return cls(np.packbits(passes, bitorder="little"))
 
     def __contains__(self, chunk_id: object) -> bool:
         assert isinstance(chunk_id, int)
@@ -52,19 +51,19 @@ class View:
 
     def among(self, ids: NDArray[np.int64], passing: Passing | None) -> Passing:
         """Those of the chunks that pass."""
-        kept = Passing.of(ids, (0, b""))
-        if passing is not None:
-            n = min(len(kept.bits), len(passing.bits))
-            kept = Passing(kept.change, kept.bits[:n] & passing.bits[:n])
-        return kept
+        kept = Passing.of(ids)
+        if passing is None:
+            return kept
+        n = min(len(kept.bits), len(passing.bits))
+        return Passing(kept.bits[:n] & passing.bits[:n])
 
     def without(self, ids: NDArray[np.int64], passing: Passing | None) -> Passing:
         """All that pass but some."""
         # Without a filter all ids there can be: those of chunks that have gone lead nowhere.
         bits = passing.bits.copy() if passing else np.full(self.store.last_chunk() // 8 + 1, 255, dtype=np.uint8)
-        out = Passing.of(ids, (0, b"")).bits[: len(bits)]
+        out = Passing.of(ids).bits[: len(bits)]
         bits[: len(out)] &= ~out
-        return Passing((0, b""), bits)
+        return Passing(bits)
 
     def dense(self, query: NDArray[np.float32], *, k: int, passing: Passing | None = None) -> dict[int, float]:
         """The k chunks most similar to a unit vector, with their cosines: of all, or exactly of those that pass."""
@@ -74,4 +73,4 @@ class View:
         """The cosines of those of the chunks that have a vector."""
         if not len(ids):
             return {}
-        return self._vectors().search(query, k=len(ids), passing=Passing.of(ids, (0, b"")).bits)
+        return self._vectors().search(query, k=len(ids), passing=Passing.of(ids).bits)

@@ -76,8 +76,8 @@ def extra_words(text: str) -> str:
         plain = unicodedata.normalize("NFKC", word)
         is_other = plain != unicodedata.normalize("NFC", word)
         for letters, has_marks in _words_of(plain):
-            for part, is_unspaced in _parts(letters):
-                if is_unspaced:
+            for part, has_no_spaces in _parts(letters):
+                if has_no_spaces:
                     found += [*part, *_pairs(part)] if len(part) > 1 else [part]
                 elif is_other or has_marks:
                     found.append(part)
@@ -88,8 +88,8 @@ def query_words(text: str) -> list[str]:
     """The words of a query, in order, lower case, as they stand in the index or in its extra words."""
     words = []
     for letters, _ in _words_of(unicodedata.normalize("NFKC", text).lower()):
-        for part, is_unspaced in _parts(letters):
-            words += _pairs(part) if is_unspaced and len(part) > 1 else [part]
+        for part, has_no_spaces in _parts(letters):
+            words += _pairs(part) if has_no_spaces and len(part) > 1 else [part]
     return words
 
 

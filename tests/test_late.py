@@ -69,6 +69,11 @@ def test_weights_say_which_token_counts() -> None:
     assert heavy[1] > light[1] > light[2]
 
 
+def test_a_token_without_a_direction_is_like_none() -> None:
+    query = QueryTokens(np.zeros((1, DIM), dtype=np.float32), ((0, 1),))
+    assert late_interaction(query, [1.0], {1: bytes(DIM // 8)}) == {1: 0.0}
+
+
 @given(seed=st.integers(0, 1000), n=st.integers(1, 12), sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8))
 def test_it_is_near_the_mean_of_the_largest_cosines(seed: int, n: int, sizes: list[int]) -> None:
     rng = np.random.default_rng(seed)

@@ -304,6 +304,15 @@ def test_passages_without_token_bits_are_taken_to_match_as_the_others_do(index: 
     assert Retriever(index).search("honey bees") == Retriever(index, late=False).search("honey bees")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("query", ["\u200b", "\u00ad\u00ad", "\x07"])
+def test_a_query_in_which_the_encoder_sees_no_token_is_searched_without_them(tmp_path: Path, query: str) -> None:
+    with Index.create(tmp_path / "real") as index:
+        index.add([Document("a", "Bees make honey."), Document("b", "\u200b")])
+        assert sorted(ranking(index, query)) == ["a", "b"]
+        assert sorted(ranking(index, "honey")) == ["a", "b"]
+
+
 def test_an_encoder_that_tells_of_no_tokens_will_do(tmp_path: Path) -> None:
     class Plain:
         """An encoder with nothing but what the protocol asks for."""

@@ -163,7 +163,7 @@ def test_a_filter_equals_brute_force_over_what_passes(rows: Rows) -> None:
     with rows.store.transaction():
         vectors, true = rows.cache().current(rows.store, dim=DIM), rows.true()
         for seed, share in enumerate((0.01, 0.3, 1.0)):
-            passing = Passing.of(np.flatnonzero(np.random.default_rng(seed).random(1400) < share).tolist(), (1, b""))
+            passing = Passing.of(np.flatnonzero(np.random.default_rng(seed).random(1400) < share).tolist())
             for query in queries(5, seed=seed):
                 found = vectors.search(query, k=30, passing=passing.bits)
                 assert found == pytest.approx(true.search(query, k=30, passing=passing.bits), abs=1e-6)

@@ -127,9 +127,8 @@ def answer_view(answer: Answer) -> Json:
         for p in passages(answer)
     ]
     if answer.abstained:
-        required = read_query(answer.question).required()
-        missing = f"No passage {required}: ask without the quotes or hyphens." if required else ""
-        note = "These passages came nearest; none answers the question." if sources else missing
+        nearest = "These passages came nearest; none answers the question."
+        note = nearest if sources else read_query(answer.question).unmet
         return {"kind": "abstained", "title": answer.question, "text": answer.text, "note": note, "sources": sources}
     return {
         "kind": "answer",

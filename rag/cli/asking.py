@@ -78,7 +78,7 @@ def search(
         for row in [passage_json(p) for p in passages] if passages is not None else map(hit_json, hits):
             print_json(row)
     else:
-        if required := read_query(query).required():
+        if required := read_query(query).required:
             click.echo(f"Every passage {clean(required)}.", err=True)
         if passages is not None:
             print_passages(passages)

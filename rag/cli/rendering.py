@@ -155,8 +155,8 @@ def print_answer(answer: Answer, *, where: Sequence[str] = ()) -> None:
         click.echo(click.style(answer.text, bold=True))
         if answer.nearest:
             click.echo("\nThese passages came nearest; none answers the question.")
-        elif required := read_query(answer.question).required():
-            click.echo(f"\nNo passage {clean(required)}: ask without the quotes or hyphens.")
+        elif unmet := read_query(answer.question).unmet:
+            click.echo(f"\n{clean(unmet)}")
         elif where:
             click.echo(f"\nNo document meets {clean(' and '.join(where))}: rag list --where shows which would.")
         else:
