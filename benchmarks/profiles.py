@@ -110,7 +110,7 @@ def search(index: str) -> dict[str, float]:
     import rag.vectors.flat
 
     clock.wrap(rag.encoders.compiled.CompiledEncoder, "load", "the encoder: open its graph")
-    clock.wrap(rag.encoders.compiled, "_tokenizer", "the encoder: open its tokenizer")
+    clock.wrap(rag.encoders.compiled, "read_tokenizer", "the encoder: open its tokenizer")
     clock.wrap(rag.encoders.compiled.CompiledEncoder, "read_queries", "the encoder: embed the query")
     clock.wrap(rag.index.Index, "open", "open the index")
     clock.wrap(rag.snapshots.VectorCache, "current", "read the vectors")
@@ -135,6 +135,7 @@ def ingest(folder: str) -> dict[str, float]:
 
     import rag.embedder
     import rag.encoders.compiled
+    import rag.encoders.running
     import rag.loaders.isolation
     import rag.snapshots
     import rag.writer
@@ -147,7 +148,7 @@ def ingest(folder: str) -> dict[str, float]:
             clock.wrap(rag.loaders.isolation.IsolatedLoader, "load", "wait for the process that reads files")
             clock.wrap(rag.embedder.Embedder, "cut", "cut into passages, by the encoder's tokens")
             clock.wrap(rag.encoders.compiled.CompiledEncoder, "_encode", "embed: tokens, plan, results")
-            clock.wrap(rag.encoders.compiled.CompiledEncoder, "_run_all", "embed: the graph, on all cores")
+            clock.wrap(rag.encoders.running.Runner, "run", "embed: the graph, on all cores")
             for name in ("put_file", "add_embeddings"):
                 clock.wrap(rag.writer.StoreWriter, name, "write to SQLite, word index included")
             clock.wrap(rag.store.Store, "known_embeddings", "look for known texts")

@@ -28,7 +28,8 @@ from rag.encoders import (
 )
 from rag.encoders.base import DEFAULT_WEIGHTS_SHA256, read_model_spec
 from rag.encoders.cache import Choice, cache_folder, choice
-from rag.encoders.compiled import CompiledEncoder, available_cores
+from rag.encoders.compiled import CompiledEncoder
+from rag.encoders.running import available_cores
 from rag.encoders.graph import CannotCompileError, Precision, build_graph
 from rag.errors import EncoderError, UsageError
 from tests.fakes import HashingEncoder
@@ -206,7 +207,7 @@ def test_the_default_model_runs_without_torch(compiled: CompiledEncoder) -> None
 def test_nothing_is_padded_and_no_run_is_large(compiled: CompiledEncoder, rounded: CompiledEncoder) -> None:
     ids = [[101, *[7] * n, 102] for n in (3, 200, 3, 254, 200, 3, 0)]
     for encoder in (compiled, rounded):
-        runs = encoder._plan(ids)
+        runs = encoder._runner._plan(ids)
         assert sorted(row for rows, _ in runs for row in rows) == list(range(7))
         assert all(array.tolist() == [ids[row] for row in rows] for rows, array in runs)
         assert all(array.size <= 512 for _, array in runs)
