@@ -29,7 +29,7 @@ from benchmarks.questions import Dataset, Question, read_squad
 from rag.chunking import Chunking
 from rag.encoders import Encoder, load_encoder
 from rag.index import Index
-from rag.pipeline import DEFAULT_PASSAGES, Pipeline
+from rag.pipeline import Pipeline
 from rag.retriever import Retriever
 from rag.significance import mean_interval
 from rag.types import Document, Hit
@@ -38,6 +38,7 @@ HERE = Path(__file__).resolve().parent
 SHOWN = (1_500, 4_000)  # characters
 MEASURED = (*(f"answer in {n} characters" for n in SHOWN), "first sentence answers")
 N_QUESTIONS = 400
+_READ_TOKENS = 6 * 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Way:
 
 
 WAYS = (
-    Way("recursive, 256 tokens (the default)", Chunking(256)),
+    Way("recursive, 256 tokens", Chunking(256)),
     Way("recursive, 192 tokens", Chunking(192)),
     Way("recursive, 128 tokens", Chunking(128)),
     Way("recursive, 64 tokens", Chunking(64)),
@@ -110,7 +111,7 @@ def measure(dataset: Dataset, way: Way, encoder: Encoder) -> dict[str, Any]:
     rows: dict[str, list[float]] = {name: [] for name in MEASURED}
     answerable = [question for question in dataset.questions if question.spans]
     chosen = np.random.RandomState(0).permutation(len(answerable))[:N_QUESTIONS]
-    n_passages = round(DEFAULT_PASSAGES * Chunking().max_tokens / way.chunking.max_tokens)
+    n_passages = round(_READ_TOKENS / way.chunking.max_tokens)
     with tempfile.TemporaryDirectory() as folder, Index.create(folder, encoder=encoder, chunking=way.chunking) as index:
         started = time.perf_counter()
         index.add(replace(document, sections=()) if way.is_flat else document for document in dataset.documents)

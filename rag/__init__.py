@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rag.chunking import Chunking
+    from rag.conversation import Turn
     from rag.encoders import Encoder, load_encoder
     from rag.errors import RagError
     from rag.extractive import ExtractiveGenerator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rag.progress import Progress
     from rag.reranker import Reranker, load_reranker
     from rag.retriever import Retriever
+    from rag.support import SupportChecker
     from rag.types import (
         Answer,
         Chunk,
@@ -65,6 +67,8 @@ _HOME = {
     "Sentence": "rag.types",
     "ShortAnswer": "rag.types",
     "Span": "rag.generator",
+    "SupportChecker": "rag.support",
+    "Turn": "rag.conversation",
     "load_encoder": "rag.encoders",
     "load_reranker": "rag.reranker",
     "widen": "rag.passages",
@@ -98,6 +102,8 @@ __all__ = [
     "Sentence",
     "ShortAnswer",
     "Span",
+    "SupportChecker",
+    "Turn",
     "load_encoder",
     "load_reranker",
     "widen",

@@ -29,7 +29,7 @@ Splitter = Literal["recursive", "sentences", "words"]
 class Chunking:
     """How documents are cut; recorded in the index, for a chunk is only comparable with chunks cut alike."""
 
-    max_tokens: int = 256  # of the encoder, special tokens and the line of title and headings included
+    max_tokens: int = 192  # of the encoder, special tokens and the line of title and headings included
     # Where a section is cut: at the best boundary there is, between sentences only, or at any word. Compared in
     # docs/chunking.md.
     splitter: Splitter = "recursive"

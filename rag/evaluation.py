@@ -16,7 +16,7 @@ from rag.beir import RetrievalSet, Run, read_lines
 from rag.encoders import Encoder
 from rag.errors import EvaluationError, UsageError
 from rag.index import Index
-from rag.pipeline import Pipeline
+from rag.pipeline import DEFAULT_PASSAGES, Pipeline
 from rag.retriever import Mode, Retriever
 from rag.runs import comparison_json, interval_json, measure, measure_run, measured_json
 from rag.sentences import plain_text
@@ -235,7 +235,7 @@ def evaluate_questions(
             {
                 **{f"file@{k}": [_within(rank, k) for rank in files] for k in (1, 3, 10)},
                 "rr@10": [1 / rank if rank else 0.0 for rank in files],
-                **{f"passage@{k}": [_within(rank, k) for rank in passages] for k in (1, 6)},
+                **{f"passage@{k}": [_within(rank, k) for rank in passages] for k in (1, DEFAULT_PASSAGES)},
             }
         )
         modes[mode] = {**means, "intervals": their_intervals}

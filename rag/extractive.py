@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rag.composing import is_same_fact, lead_of, needs_lead, steps_around
 from rag.encoders import TokenEncoder, TokenVectors
+from rag.encoders.base import encodable
 from rag.generator import Draft, DraftSentence, Span
-from rag.questions import expected_kind, names, novel
+from rag.questions import asks_how_to, expected_kind, names, novel
 from rag.sentences import plain_text, sentence_spans
 from rag.types import Hit
-from rag.words import stems, stop_stems
+from rag.words import Vocabulary, stems, stop_stems
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +28,7 @@ _FEWEST_WORDS = 4  # a shorter line is a label, not an answer, unless there is n
 # An answer is short where one sentence stands out, longer where several are about as likely: on the questions it was
 # fitted on, 2.1 sentences for those in the documents' own words, 3.5 for those in others.
 _MAX_SENTENCES = 4
+_MOST_COMPARED = 12  # sentences that are looked at for the same fact once more
 _FAR_LESS_LIKELY = 1.5  # in log-odds, below the first sentence
 
 SENTENCE_FEATURES = (
@@ -45,16 +48,6 @@ ANSWER_FEATURES = (  # of the best sentence
     "has_names",  # 1 if there are names in the question
     "known",  # share of the question's words, weighted by rarity, that stand anywhere in the index
 )
-
-
-class Vocabulary(Protocol):
-    """What an index knows of words; `Index` is one."""
-
-    def term_weights(self, stems: Sequence[str]) -> Mapping[str, float]:
-        """How rare each stemmed word is: above 0, higher is rarer."""
-
-    def known_words(self, stems: Sequence[str]) -> set[str]:
-        """Those of the stemmed words that stand anywhere in the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +107,26 @@ class ExtractiveGenerator:
         self._weights = weights or default_weights()
 
     def generate(self, question: str, passages: Sequence[Hit]) -> Draft:
+        question = encodable(question)
         candidates = self.candidates(question, passages)
         if not candidates:
             return Draft((), 0.0)
         odds = [_linear(self._weights.sentence, candidate.features) for candidate in candidates]
         order = sorted(range(len(candidates)), key=lambda i: -odds[i])
-        confidence = _sigmoid(_linear(self._weights.answered, candidates[order[0]].answered))
+        best = candidates[order[0]]
         chosen: list[DraftSentence] = []
-        said: set[str] = set()
-        for i in order:
-            # Behind the first come only sentences that are not far less likely to answer.
-            if chosen and (len(chosen) >= self._max_sentences or odds[i] < odds[order[0]] - _FAR_LESS_LIKELY):
-                break
+        shown = 0
+        for i in order[:_MOST_COMPARED]:
             text = plain_text(candidates[i].text)
-            if text.casefold() not in said:
-                said.add(text.casefold())
+            same = next((n for n, other in enumerate(chosen) if is_same_fact(other.text, text)), None)
+            if same is not None:  # one sentence with several footnotes
+                chosen[same] = replace(chosen[same], spans=(*chosen[same].spans, candidates[i].span))
+            elif len(chosen) < self._max_sentences:
                 chosen.append(DraftSentence(text, (candidates[i].span,)))
-        return Draft(tuple(chosen), confidence)
+                # Behind the first come only sentences that are not far less likely to answer.
+                shown += odds[i] >= odds[order[0]] - _FAR_LESS_LIKELY
+        answer = (asks_how_to(question) and _steps(best, passages)) or _with_leads(chosen[:shown], passages)
+        return Draft(tuple(chosen), _sigmoid(_linear(self._weights.answered, best.answered)), tuple(answer))
 
     def candidates(self, question: str, passages: Sequence[Hit]) -> list[Candidate]:
         """Every sentence of the passages with its features, in the order of the passages."""
@@ -207,6 +203,43 @@ class ExtractiveGenerator:
             best = (tokens @ _unit(inside).T).max(axis=1)
             matches.append((float(best.mean()), float(whole @ _unit(inside.mean(axis=0)))))
         return matches
+
+
+def _steps(best: Candidate, passages: Sequence[Hit]) -> list[DraftSentence]:
+    """The steps of the numbered list that the best sentence is of, as far as its passage holds them."""
+    span = best.span
+    text, offset = passages[span.passage].chunk.text, passages[span.passage].chunk.start
+    return [
+        _sentence(passages, Span(span.passage, offset + start + first, offset + start + last))
+        for start, end in steps_around(text, span.start - offset)
+        for first, last in sentence_spans(text[start:end])
+    ]
+
+
+def _with_leads(chosen: Sequence[DraftSentence], passages: Sequence[Hit]) -> list[DraftSentence]:
+    """Each sentence, behind the one before it in its passage where it speaks of something named there.
+
+    For the first sentence that one is said, too; another that would need it is left out.
+    """
+    answer: list[DraftSentence] = []
+    for n, sentence in enumerate(chosen):
+        span = sentence.spans[0]
+        chunk = passages[span.passage].chunk
+        if needs_lead(sentence.text) and (before := lead_of(chunk.text, span.start - chunk.start)):
+            lead = _sentence(passages, Span(span.passage, chunk.start + before[0], chunk.start + before[1]))
+            lead = next((other for other in chosen if lead.spans[0] in other.spans), lead)
+            if n and lead not in chosen:
+                continue
+            if lead not in answer:
+                answer.append(lead)
+        if sentence not in answer:
+            answer.append(sentence)
+    return answer
+
+
+def _sentence(passages: Sequence[Hit], span: Span) -> DraftSentence:
+    chunk = passages[span.passage].chunk
+    return DraftSentence(plain_text(chunk.text[span.start - chunk.start : span.end - chunk.start]), (span,))
 
 
 def _retrieved(hit: Hit) -> float:

@@ -32,6 +32,7 @@ class Draft:
 
     sentences: tuple[DraftSentence, ...]  # the best first
     confidence: float  # 0 to 1: how likely it is that the passages answer the question at all
+    answer: tuple[DraftSentence, ...] | None = None  # what is said, in the order of reading; None for all sentences
 
 
 class Generator(Protocol):

@@ -119,7 +119,7 @@ class Index:
         Args:
             path: the folder; made with its parents.
             encoder: recorded, and from then on the only one whose vectors this index takes.
-            chunking: recorded; by default as long as the encoder reads, at most 256 tokens.
+            chunking: recorded; by default as long as the encoder reads, at most 192 tokens.
             wait_s: as for `open`.
             on_wait: as for `open`.
 

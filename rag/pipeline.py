@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
+from rag.conversation import Turn, self_contained
 from rag.encoders import Encoder, TokenEncoder, load_encoder, tells_of_tokens
 from rag.errors import EncoderError, UsageError
 from rag.extractive import ExtractiveGenerator, default_weights
@@ -54,17 +56,25 @@ class Pipeline:
             self._generator = ExtractiveGenerator(_reading_encoder(index.encoder), index)
         return self._generator
 
-    def ask(self, question: str, *, where: Sequence[str] | Where = ()) -> Answer:
+    def ask(self, question: str, *, history: Sequence[Turn] = (), where: Sequence[str] | Where = ()) -> Answer:
         """Answer a question, each sentence with its footnotes, or say that the documents do not tell.
 
         Args:
             question: in any words.
+            history: what was asked before; a question that points back at it is made to stand by itself, and
+                `Answer.rewritten` is what was then asked.
             where: conditions that a document must meet, as for `Retriever.search`; no other is read.
 
         Raises:
             UsageError: the question is empty, or a condition has no sense.
             IndexMismatchError: the index was made by another encoder than the one at hand.
         """
+        asked = self_contained(question, history)
+        answer = self.drafted(asked, where=where)[2]
+        return answer if asked == question else replace(answer, question=question, rewritten=asked)
+
+    def drafted(self, question: str, *, where: Sequence[str] | Where = ()) -> tuple[Draft, list[Hit], Answer]:
+        """As `ask`, with the draft that the answer was made of, and the passages that it rests on."""
         started = time.perf_counter()
         hits = self.retriever.search(question, k=self.passages, where=where)
         searched = time.perf_counter()
@@ -78,7 +88,7 @@ class Pipeline:
         }
         abstained = not draft.sentences or not draft.confidence >= self._min_confidence  # not a number is no confidence
         sentences, citations = ((), ()) if abstained else _with_citations(draft, hits)
-        return Answer(
+        answer = Answer(
             question=question,
             text=NOT_FOUND if abstained else " ".join(sentence.text for sentence in sentences),
             sentences=sentences,
@@ -89,6 +99,7 @@ class Pipeline:
             nearest=tuple(hits),
             timings_ms={name: round(value, 1) for name, value in timings.items()},
         )
+        return draft, hits, answer
 
 
 def _reading_encoder(encoder: Encoder) -> TokenEncoder:
@@ -109,7 +120,7 @@ def _with_citations(draft: Draft, hits: Sequence[Hit]) -> tuple[tuple[Sentence, 
     markers: dict[tuple[str, int, int], int] = {}
     citations: list[Citation] = []
     sentences = []
-    for sentence in draft.sentences:
+    for sentence in draft.sentences if draft.answer is None else draft.answer:
         mine = []
         for span in sentence.spans:
             citation = _citation(span, hits, marker=len(citations) + 1)

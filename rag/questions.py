@@ -30,6 +30,18 @@ _EXAMPLES = {
 }
 
 
+_HOW_TO = re.compile(
+    r"\bhow (?:to|(?:do|can|should|would) (?:i|you|we|they|people|one)|does one)\b"
+    r"|\b(?:steps|instructions|procedure)\b",
+    re.IGNORECASE,
+)
+
+
+def asks_how_to(question: str) -> bool:
+    """Whether it asks for steps to take."""
+    return _HOW_TO.search(question) is not None
+
+
 def expected_kind(question: str) -> str | None:
     """'number', 'date' or 'name' where the question asks for one, else None."""
     return next((kind for kind, pattern in _KINDS.items() if pattern.search(question)), None)

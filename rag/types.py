@@ -173,4 +173,5 @@ class Answer:
     generator: str
     nearest: tuple[Hit, ...]  # the passages that were read, best first
     short_answer: ShortAnswer | None = None
+    rewritten: str | None = None  # what was asked in place of the question, where that pointed back in a conversation
     timings_ms: Mapping[str, float] = field(default_factory=dict)

@@ -10,8 +10,9 @@ import re
 import sqlite3
 import threading
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from typing import Protocol
 
 TOKENIZER = "porter unicode61 remove_diacritics 2"
 
@@ -24,6 +25,16 @@ STOP_WORDS = frozenset(
     would you your yours
     """.split()
 )
+
+
+class Vocabulary(Protocol):
+    """What an index knows of words; `Index` is one."""
+
+    def term_weights(self, stems: Sequence[str]) -> Mapping[str, float]:
+        """How rare each stemmed word is: above 0, higher is rarer."""
+
+    def known_words(self, stems: Sequence[str]) -> set[str]:
+        """Those of the stemmed words that stand anywhere in the index."""
 
 
 @cache

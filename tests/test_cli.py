@@ -231,6 +231,19 @@ def test_ask_for_people_prints_the_answer_and_its_footnotes(run: Run, folder: Pa
     assert "\n[1] sub/cats.txt\n     “Cats sleep for sixteen hours a day.”" in result.stdout
 
 
+def test_chat_asks_line_by_line_and_says_what_it_made_of_a_question(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    asked = "How many hours a day do cats sleep?\n\nWhen are they awake?\n"
+    told = CliRunner().invoke(main, ["chat", "--json"], input=asked, catch_exceptions=False)
+    first, second = lines(told)
+    assert (first["question"], first["rewritten"]) == ("How many hours a day do cats sleep?", None)
+    assert (second["question"], second["rewritten"]) == ("When are they awake?", "When are cats awake?")
+    shown = CliRunner().invoke(main, ["chat"], input=asked, catch_exceptions=False).stdout
+    assert "(When are cats awake?)" in shown
+    assert shown.startswith("Cats sleep for sixteen hours a day.[1]")
+    assert CliRunner().invoke(main, ["chat"], input="").stdout == ""
+
+
 def test_ask_says_when_the_documents_do_not_tell_and_that_is_done(run: Run, folder: Path) -> None:
     run("ingest", "docs")
     result = run("ask", "Which volcano erupted in Iceland yesterday?")

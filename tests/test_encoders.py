@@ -29,8 +29,8 @@ from rag.encoders import (
 from rag.encoders.base import DEFAULT_WEIGHTS_SHA256, read_model_spec
 from rag.encoders.cache import Choice, cache_folder, choice
 from rag.encoders.compiled import CompiledEncoder
-from rag.encoders.running import available_cores
 from rag.encoders.graph import CannotCompileError, Precision, build_graph
+from rag.encoders.running import available_cores
 from rag.errors import EncoderError, UsageError
 from tests.fakes import HashingEncoder
 

@@ -24,8 +24,14 @@ from rag.words import stems, stop_stems
 from tests.fakes import EqualWords, HashingEncoder
 
 GEESE = "Geese graze on grass near the lake. The goose flies to Egypt in autumn. Foxes sleep in winter."
-# The match and three times the coverage, less 3; the second regression is the match of the best sentence.
-WEIGHTS = Weights("", (-3.0, 1.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+# The match and three times the coverage, less 3; confidence is the match of the best sentence.
+
+
+def answered_by(bias: float = 0.0, **features: float) -> tuple[float, ...]:
+    return (bias, *(features.get(name, 0.0) for name in ANSWER_FEATURES))
+
+
+WEIGHTS = Weights("", (-3.0, 1.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0), answered_by(match=1.0))
 
 
 def passage(text: str, *, doc_id: str = "a.txt", start: int = 0, context: str = "") -> Hit:
@@ -69,13 +75,14 @@ def test_no_more_sentences_than_asked_for_are_said() -> None:
 
 def test_a_sentence_that_is_far_less_likely_than_the_first_is_left_out() -> None:
     draft = generator().generate("goose flies to egypt in autumn", [passage(GEESE)])
-    assert [sentence.text for sentence in draft.sentences] == ["The goose flies to Egypt in autumn."]
+    assert [sentence.text for sentence in draft.answer or ()] == ["The goose flies to Egypt in autumn."]
+    assert len(draft.sentences) == 3  # they are only not said
 
 
 def test_a_sentence_that_stands_in_two_passages_is_said_once() -> None:
     passages = [passage("The goose is **grey** today."), passage("the goose is grey today.", doc_id="b.txt")]
     draft = generator().generate("goose", passages)
-    assert draft.sentences == (DraftSentence("The goose is grey today.", (Span(0, 0, 28),)),)
+    assert draft.sentences == (DraftSentence("The goose is grey today.", (Span(0, 0, 28), Span(1, 0, 24))),)
 
 
 def test_the_confidence_is_the_second_regression_of_the_best_sentence() -> None:
@@ -88,7 +95,7 @@ def test_the_confidence_is_the_second_regression_of_the_best_sentence() -> None:
 
 @pytest.mark.parametrize(("bias", "confidence"), [(-1000.0, 0.0), (0.0, 0.5), (1000.0, 1.0)])
 def test_the_confidence_stays_within_0_and_1(bias: float, confidence: float) -> None:
-    weights = Weights("", WEIGHTS.sentence, (bias, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+    weights = replace(WEIGHTS, answered=answered_by(bias))
     assert generator(weights=weights).generate("goose", [passage(GEESE)]).confidence == confidence
 
 
@@ -178,11 +185,13 @@ def test_nothing_is_invented(question: str, texts: list[str], start: int) -> Non
     assert 0 <= draft.confidence <= 1
     assert len(draft.sentences) <= 4
     assert len({sentence.text.casefold() for sentence in draft.sentences}) == len(draft.sentences)
-    for sentence in draft.sentences:
-        (span,) = sentence.spans
-        chunk = passages[span.passage].chunk
-        assert chunk.start <= span.start < span.end <= chunk.end
-        assert sentence.text == plain_text(chunk.text[span.start - start : span.end - start])
+    for sentence in (*draft.sentences, *(draft.answer or ())):
+        for span in sentence.spans:
+            chunk = passages[span.passage].chunk
+            assert chunk.start <= span.start < span.end <= chunk.end
+        first = sentence.spans[0]
+        text = passages[first.passage].chunk.text
+        assert sentence.text == plain_text(text[first.start - start : first.end - start])
 
 
 def test_words_are_stemmed_as_the_index_does_and_kept_in_order() -> None:
@@ -192,8 +201,34 @@ def test_words_are_stemmed_as_the_index_does_and_kept_in_order() -> None:
 
 
 def test_a_reranker_changes_the_order_and_not_how_sure_the_answer_is() -> None:
-    weights = Weights("", WEIGHTS.sentence, (0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0))  # the passage's score alone
+    weights = replace(WEIGHTS, answered=answered_by(passage_score=5.0))
     plain = replace(passage(GEESE), score=0.4)
     reranked = replace(passage(GEESE), score=0.99, retrieved=0.4, is_reranked=True)
     sure = [generator(weights=weights).generate("Where do geese graze?", [hit]).confidence for hit in (plain, reranked)]
     assert sure[0] == sure[1] == pytest.approx(1 / (1 + math.exp(-2)))
+
+
+def test_a_sentence_that_speaks_of_one_before_it_is_said_behind_that() -> None:
+    text = "The goose is a grey bird. It flies to Egypt in autumn."
+    draft = generator().generate("flies to egypt in autumn", [passage(text)])
+    assert draft.sentences[0].text == "It flies to Egypt in autumn."
+    assert [s.text for s in draft.answer or ()] == ["The goose is a grey bird.", "It flies to Egypt in autumn."]
+
+
+def test_the_same_fact_from_two_documents_is_one_sentence_with_two_footnotes() -> None:
+    passages = [
+        passage("The goose flies to Egypt in autumn."),
+        passage("In autumn the goose flies to Egypt.", doc_id="b"),
+    ]
+    draft = generator().generate("where does the goose fly in autumn", passages)
+    [sentence] = draft.sentences
+    assert {span.passage for span in sentence.spans} == {0, 1}
+
+
+def test_a_question_for_steps_gets_all_of_them_in_order() -> None:
+    text = "1. Open the lid of it.\n2. Take out the old filter.\n3. Close the lid of it.\n"
+    draft = generator().generate("How do I take out the filter?", [passage(text)])
+    assert [s.text for s in draft.answer or ()] == [
+        "Open the lid of it.", "Take out the old filter.", "Close the lid of it.",
+    ]  # fmt: skip
+    assert draft.sentences[0].text == "Take out the old filter."

@@ -140,8 +140,11 @@ def test_the_default_generator_answers_with_sentences_of_the_documents(index: In
     assert isinstance(asking.generator, ExtractiveGenerator)
     assert asking.generator is asking.generator
     answer = asking.ask("When does it fly to Egypt?")
-    assert answer.sentences[0] == Sentence("It flies to Egypt in autumn.", (1,), True)
-    assert answer.citations[0].quote == "It flies to Egypt in autumn."
+    # "It" is named in the sentence before, which is taken along.
+    assert answer.sentences[:2] == (
+        Sentence("The goose is a bird of the lake.", (1,), True), Sentence("It flies to Egypt in autumn.", (2,), True),
+    )  # fmt: skip
+    assert answer.citations[1].quote == "It flies to Egypt in autumn."
     assert answer.generator == "extractive"
 
 

@@ -32,6 +32,7 @@ from benchmarks.retrieval.methods import METHODS, Examples, examples, learn, lea
 from benchmarks.retrieval.sets import SOURCES, Source
 from benchmarks.retrieval.tables import LEARNED, MODES, ROWS, publish
 from rag.beir import RetrievalSet, Run
+from rag.chunking import Chunking
 from rag.encoders import load_encoder
 from rag.evaluation import document_scores
 from rag.index import Index
@@ -42,6 +43,7 @@ from rag.significance import compare_pairs
 RESULT = ROOT / "benchmarks" / "results" / "retrieval.json"
 PAGE = ROOT / "docs" / "retrieval.md"
 _RUN_DEPTH = 400  # chunks a query: enough that 100 documents are among them
+DEFAULT = Chunking().max_tokens
 _TIMED = 200  # queries, at most
 _MODES: dict[str, Mode] = {"hybrid": "hybrid", "fused": "hybrid", "dense": "dense", "bm25": "bm25"}
 _PACKAGES = ("numpy", "faiss-cpu", "onnxruntime", "scikit-learn")
@@ -103,12 +105,12 @@ def measure_set(
     with Index.open(folder, encoder=corpora.encoder) as index:
         found = measure_modes(index, data, [name for name in MODES if name in rows])
     methods = [method for method in METHODS.values() if method.name in rows]
-    matrices = {n: bound(corpora, source, data, max_tokens=n) for n in {256, *(of.max_tokens for of in methods)}}
+    matrices = {n: bound(corpora, source, data, max_tokens=n) for n in {DEFAULT, *(of.max_tokens for of in methods)}}
     for method in methods:
         started, m = time.perf_counter(), matrices[method.max_tokens]
         found[method.name] = measure_scores(m, method.scores(m))
         say(f"  {method.name}: {found[method.name]['ndcg@10']:.4f} in {time.perf_counter() - started:.1f} s")
-    return found, examples(matrices[256]) if LEARNED in rows else None
+    return found, examples(matrices[DEFAULT]) if LEARNED in rows else None
 
 
 def measure(data: Path, corpora: Corpora, names: Sequence[str], rows: Sequence[str]) -> dict[str, Any]:
@@ -130,7 +132,7 @@ def measure(data: Path, corpora: Corpora, names: Sequence[str], rows: Sequence[s
     if tuning := [name for name in candidates if SOURCES[name].is_tuning]:
         weights = learn([candidates[name] for name in tuning])
         for name, of_set in candidates.items():
-            m = bound(corpora, SOURCES[name], read[name], max_tokens=256)
+            m = bound(corpora, SOURCES[name], read[name], max_tokens=DEFAULT)
             scores = learned_scores(of_set, weights, n_passages=len(m.corpus.chunks))
             sets[name]["rows"][LEARNED] = measure_scores(m, scores)
     elif candidates:

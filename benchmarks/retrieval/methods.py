@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.retrieval.matrices import Array, Matrices, Sentences, fts5_weights, unit
+from rag.chunking import Chunking
 from rag.fusion import DEFAULT_WEIGHT, LATE_SHARE
 from rag.words import stop_stems
 
@@ -29,7 +30,7 @@ class Method:
     name: str
     title: str
     scores: Callable[[Matrices], Array]
-    max_tokens: int = 256  # of a chunk
+    max_tokens: int = Chunking().max_tokens  # of a chunk
     is_wrong_turn: bool = True
 
 
@@ -238,6 +239,16 @@ def diversified(m: Matrices, *, trade: float = 0.7, among: int = 50) -> Array:
     return first
 
 
+def without_near_duplicates(m: Matrices, *, likeness: float = 0.95, among: int = 50) -> Array:
+    """Of the best passages, those left out whose cosine to a better one is at least so high."""
+    first = base(m)
+    for row, chosen in zip(first, best(first, among), strict=True):
+        ranked = chosen[np.argsort(-row[chosen], kind="stable")]
+        cosines = np.tril(m.corpus.vectors[ranked] @ m.corpus.vectors[ranked].T, k=-1)
+        row[ranked[(cosines >= likeness).any(axis=1)]] = -1
+    return first
+
+
 METHODS = {
     method.name: method
     for method in (
@@ -257,7 +268,9 @@ METHODS = {
         Method("keywords", "keywords alone beside the query", keywords_beside),
         Method("late-whole", "late interaction, all tokens in 32 bits", late_whole),
         Method("chunks-128", "chunks of 128 tokens", base, max_tokens=128),
+        Method("chunks-256", "chunks of 256 tokens", base, max_tokens=256),
         Method("mmr", "MMR, 0.7 over the best 50", diversified),
+        Method("near-duplicates", "one of several near-duplicates", without_near_duplicates),
     )
 }
 

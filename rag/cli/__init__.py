@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from rag.cli.asking import ask, search, ui
+from rag.cli.asking import ask, chat, search, ui
 from rag.cli.evaluating import evaluate
+from rag.cli.evaluating_answers import evaluate_answers_command, evaluate_questions_command
 from rag.cli.indexing import delete, ingest, list_documents, remove, show, status
 from rag.cli.maintaining import doctor, reembed, watch
 from rag.errors import RagError
@@ -62,7 +63,9 @@ def main() -> None:
 
 
 COMMANDS = (
-    ingest, watch, search, ask, show, list_documents, status, remove, doctor, reembed, delete, ui, evaluate
+    ingest, watch, search, ask, chat, show, list_documents, status, remove, doctor, reembed, delete, ui, evaluate
 )  # fmt: skip
+for command in (evaluate_questions_command, evaluate_answers_command):
+    evaluate.add_command(command)
 for command in COMMANDS:
     main.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -117,6 +118,43 @@ def ask(
         print_json(answer_json(answer))
     else:
         print_answer(answer, where=where)
+
+
+@click.command()
+@index_option
+@where_option
+@encoder_option
+@json_option
+def chat(index: str | None, where: tuple[str, ...], encoder: str | None, as_json: bool) -> None:
+    """Ask one question after the other; one may point back: "who wrote it?", "and in winter?".
+
+    Questions are read line by line, from the terminal or a pipe. An empty line or Ctrl+D ends it. Where a question was
+    made to stand by itself, the answer says what was asked.
+    """
+    with open_index(index, encoder) as opened:
+        from rag.conversation import Turn
+        from rag.pipeline import Pipeline
+
+        pipeline = Pipeline(make_retriever(opened, rerank=None, rerank_ms=0))
+        is_terminal = sys.stdin.isatty()
+        history: list[Turn] = []
+        while True:
+            if is_terminal:
+                click.echo(click.style("? ", bold=True), nl=False, err=True)
+            line = sys.stdin.readline()
+            if not line or (is_terminal and not line.strip()):
+                break
+            if not line.strip():
+                continue
+            answer = pipeline.ask(line.strip(), history=history, where=where)
+            history.append(Turn(answer.rewritten or answer.question, answer))
+            if as_json:
+                print_json({**answer_json(answer), "rewritten": answer.rewritten})
+                continue
+            if answer.rewritten:
+                click.echo(click.style(f"({clean(answer.rewritten)})", dim=True))
+            print_answer(answer, where=where)
+            click.echo()
 
 
 @click.command()

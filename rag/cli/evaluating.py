@@ -1,4 +1,4 @@
-"""The commands that measure retrieval and answers."""
+"""The commands that measure retrieval."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ import click
 
 from rag.cli.options import (
     form_option,
-    index_option,
     json_option,
     make_retriever,
-    open_index,
     rerank_ms_option,
     rerank_option,
 )
-from rag.cli.rendering import clean, print_changed_query, print_json, print_table
+from rag.cli.rendering import bracketed, clean, print_changed_query, print_json, print_table
 
 if TYPE_CHECKING:
     from rag.runs import ChangedQuery, Measured, RunsCompared
@@ -126,7 +124,7 @@ def _print_retrieval(result: Any) -> None:
     rows = []
     for mode, values in result["modes"].items():
         first, *others = (f"{values[name]:.4f}" for name in _SHOWN)
-        rows.append([mode, first + _bracketed(values["intervals"][_SHOWN[0]]), *others])
+        rows.append([mode, first + bracketed(values["intervals"][_SHOWN[0]]), *others])
     first, *others = (_NAMES[name] for name in _SHOWN)
     print_table(["mode", f"{first} [95 %]", *others], rows)
     empty = [f"{mode} {values['without_hits']}" for mode, values in result["modes"].items() if values["without_hits"]]
@@ -252,69 +250,8 @@ def _note_not_judged(run: Path, measured: Measured) -> None:
         click.echo(f"{clean(str(run))}: {measured.not_judged} queries are not judged and left out", err=True)
 
 
-@evaluate.command("questions")
-@click.argument("file", type=click.Path(path_type=Path))
-@index_option
-@rerank_option
-@rerank_ms_option
-@json_option
-def evaluate_questions_command(
-    file: Path, index: str | None, rerank: str | None, rerank_ms: float, as_json: bool
-) -> None:
-    """Ask your own questions and see how many are answered from the right file with the right sentence.
-
-    FILE holds one JSON object a line: {"question", "source", "quote"}, with source and quote null where the documents
-    do not tell. Brackets hold 95 % intervals over questions.
-
-    \b
-    rag evaluate questions corpora/embeddings/questions.jsonl
-    """
-    from rag.evaluation import evaluate_questions, read_questions
-    from rag.pipeline import Pipeline
-
-    questions = read_questions(file)
-    with open_index(index) as opened:
-        result, each = evaluate_questions(
-            questions, Pipeline(make_retriever(opened, rerank=rerank, rerank_ms=rerank_ms))
-        )
-    if as_json:
-        print_json(result)
-        return
-    click.echo(f"{result['questions']} questions, {result['answerable']} of them answerable")
-    _print_questions(result)
-    missed = [r for r in each if r.question.source is not None and not r.said]
-    missed += [r for r in each if r.question.source is None and not r.answer.abstained]
-    for r in missed:
-        said = "not in these documents" if r.answer.abstained else r.answer.text
-        expected = (
-            "nothing" if r.question.source is None else f"{r.question.source}: {r.question.quote or 'any sentence'}"
-        )
-        click.echo(f"\n{clean(r.question.question)}\n  expected {clean(expected)}")
-        click.echo(f"  file at rank {r.file_rank}; said ({r.answer.confidence:.2f}): {clean(said)}")
-
-
-def _print_questions(result: Any) -> None:
-    """What each mode finds, and below it how the questions are answered, from what hybrid finds."""
-    modes = result["modes"]
-    names = [name for name in modes["hybrid"] if name != "intervals"]
-    header = ["found [95 %]", *("plain BM25" if mode == "bm25" else mode for mode in modes)]
-    print_table(header, [[name, *(_percent(values, name) for values in modes.values())] for name in names])
-    click.echo()
-    print_table(["answers [95 %]", "hybrid"], [[name, _percent(result, name)] for name in result["intervals"]])
-
-
-def _percent(values: Any, name: str) -> str:
-    """A share with its interval; a mean of reciprocal ranks is none, and stays a number."""
-    value, interval = values[name], values["intervals"][name]
-    if value is None:
-        return ""
-    if name.startswith("rr@"):
-        return f"{value:.3f}" + _bracketed(interval, form=".3f")
-    return f"{100 * value:.1f} %" + _bracketed(interval and [100 * end for end in interval], form=".0f")
-
-
 def _with_interval(measured: Measured, name: str) -> str:
-    return f"{measured.means[name]:.4f}" + _bracketed(measured.intervals[name])
+    return f"{measured.means[name]:.4f}" + bracketed(measured.intervals[name])
 
 
 def _in_words(
@@ -331,10 +268,6 @@ def _in_words(
     chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     verdict = "more than chance" if p < _CERTAIN else "no more than chance could do"
     return (
-        f"{_NAMES[measure]} {difference:+.4f}{_bracketed(interval, form='+.4f')}, {chance}: {verdict}\n"
+        f"{_NAMES[measure]} {difference:+.4f}{bracketed(interval, form='+.4f')}, {chance}: {verdict}\n"
         f"  {better} queries better, {worse} worse, {same} the same"
     )
-
-
-def _bracketed(interval: Sequence[float] | None, *, form: str = ".4f") -> str:
-    return "" if interval is None else f" [{', '.join(format(end, form) for end in interval)}]"

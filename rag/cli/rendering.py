@@ -382,3 +382,8 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def bracketed(interval: Sequence[float] | None, *, form: str = ".4f") -> str:
+    """An interval behind a number; nothing where there is none."""
+    return "" if interval is None else f" [{', '.join(format(end, form) for end in interval)}]"

@@ -1,0 +1,150 @@
+"""How good the answers are on what nothing was fitted on, beside the plain way of answering.
+
+    python -m benchmarks.answers ../shared/data [--limit N] [--write]
+
+Asked are SQuAD 1.1 and 2.0 on the articles that nothing was trained, fitted or calibrated on ('rest' in
+benchmarks/questions.py), all their paragraphs searched together, and CLAPNQ: the questions of the other half, over the
+passages of all. The plain way is what one writes in an afternoon with the same model: the five best paragraphs by half
+cosine, half BM25 (FTS5), both scaled to between the 100th and the best, and of their sentences the one whose embedding
+is most similar to the question's; silence by that similarity.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.processes import machine
+from benchmarks.questions import is_in
+from rag.answer_evaluation import auroc, evaluate_answers
+from rag.encoders import Encoder, load_encoder
+from rag.qa import AnswerSet, AskedQuestion, read_answer_set
+from rag.runs import interval_json
+from rag.sentences import sentence_spans
+from rag.significance import mean_interval
+from rag.words import STOP_WORDS, TOKENIZER, query_words
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RESULT = Path(__file__).resolve().parent / "results" / "answers.json"
+_PARAGRAPHS = 5
+
+
+def sets(data: Path) -> list[AnswerSet]:
+    """What nothing was fitted on."""
+    found = []
+    for version in ("1.1", "2.0"):
+        whole = read_answer_set(data / "squad" / f"dev-v{version}-half.json.gz")
+        titles = {d.doc_id: (d.title or "").replace(" ", "_") for d in whole.documents}
+        kept = {source for source, title in titles.items() if is_in("rest", "squad", title)}
+        found.append(
+            AnswerSet(
+                f"squad-{version}-rest",
+                tuple(d for d in whole.documents if d.doc_id in kept),
+                {source: glob for source, glob in whole.articles.items() if source in kept},
+                tuple(q for q in whole.questions if q.source in kept),
+            )
+        )
+    clapnq = read_answer_set(data / "clapnq")
+    questions = tuple(q for q in clapnq.questions if is_in("rest", "clapnq", q.id))
+    found.append(replace(clapnq, name="clapnq-rest", questions=questions))
+    return found
+
+
+def plain(data: AnswerSet, questions: Sequence[AskedQuestion], encoder: Encoder) -> dict[str, Any]:
+    """The figures of the plain way."""
+    texts = [d.text for d in data.documents]
+    spans = [sentence_spans(text) for text in texts]
+    own = np.array([n for n, of in enumerate(spans) for _ in of])
+    places = [span for of in spans for span in of]
+    sentences = [texts[n][s:e] for n, (s, e) in zip(own, places, strict=True)]
+    of_texts, of_sentences = encoder.encode_documents(texts), encoder.encode_documents(sentences)
+    asked = encoder.encode_queries([q.text for q in questions])
+    fused = _scaled(asked @ of_texts.T) / 2 + _scaled(_bm25(texts, [q.text for q in questions])) / 2
+    number = {d.doc_id: n for n, d in enumerate(data.documents)}
+    article = np.array([sorted(set(data.articles.values())).index(data.articles[d.doc_id]) for d in data.documents])
+    one, three, words, inside, elsewhere = [], [], [], [], []
+    for q, scores, vector in zip(questions, fused, asked, strict=True):
+        near = of_sentences @ vector
+        there = article[own] == article[number[q.source]]
+        inside.append((bool(q.is_answerable), float(near.max())))
+        if not q.is_answerable:
+            continue
+        elsewhere.append(float(near[~there].max()))
+        among = np.nonzero(np.isin(own, np.argsort(-scores)[:_PARAGRAPHS]))[0]
+        best = among[np.argsort(-near[among])[:3]]
+        right = [_is_right(q, sentences[i], data.documents[own[i]].doc_id, places[i]) for i in best]
+        one.append(right[0])
+        three.append(any(right))
+        words.append(len(sentences[best[0]].split()))
+    answerable = [score for is_answerable, score in inside if is_answerable]
+    return {
+        "sentence@1": round(float(np.mean(one)), 4),
+        "sentence@3": round(float(np.mean(three)), 4),
+        "intervals": {
+            name: interval_json(mean_interval([float(v) for v in values]))
+            for name, values in (("sentence@1", one), ("sentence@3", three))
+        },
+        "mean_words_first_sentence": round(float(np.mean(words)), 2),
+        "abstain_auroc": auroc(answerable, elsewhere),
+        "unanswerable_auroc": auroc(answerable, [score for is_answerable, score in inside if not is_answerable]),
+    }
+
+
+def _is_right(q: AskedQuestion, sentence: str, source: str, place: tuple[int, int]) -> bool:
+    marked = source == q.source and any(s < place[1] and place[0] < e for s, e in q.spans)
+    return marked or any(text in sentence for text in q.answers)
+
+
+def _scaled(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    ordered = np.sort(scores, axis=1)
+    low, high = ordered[:, -min(100, scores.shape[1])], ordered[:, -1]
+    scaled: NDArray[np.float32] = np.clip((scores - low[:, None]) / (high - low + 1e-9)[:, None], 0, 1)
+    return scaled
+
+
+def _bm25(texts: Sequence[str], questions: Sequence[str]) -> NDArray[np.float32]:
+    scores = np.zeros((len(questions), len(texts)), dtype=np.float32)
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.execute(f"create virtual table f using fts5(text, tokenize='{TOKENIZER}')")
+        db.executemany("insert into f (rowid, text) values (?, ?)", enumerate(texts))
+        for row, question in enumerate(questions):
+            wanted = [word for word in query_words(question) if word not in STOP_WORDS]
+            if wanted:
+                match = " or ".join(f'"{word}"' for word in wanted).replace(" or ", " OR ")
+                for n, score in db.execute("select rowid, -bm25(f) from f where f match ?", (match,)):
+                    scores[row, n] = score
+    return scores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder with squad/ and clapnq/")
+    parser.add_argument("--limit", type=int, help="questions of each set")
+    parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/results/answers.json")
+    options = parser.parse_args()
+    encoder = load_encoder()
+    rows: dict[str, Any] = {}
+    for data in sets(options.data):
+        print(f"{time.strftime('%X')} {data.name}: {len(data.questions)} questions", flush=True)
+        ours, each = evaluate_answers(data, encoder=encoder, limit=options.limit)
+        rows[data.name] = {"footnote": ours, "plain": plain(data, [r.question for r in each], encoder)}
+        print(json.dumps(rows[data.name], indent=1), flush=True)
+    if options.write:
+        written = {"date": date.today().isoformat(), "machine": machine(), "encoder": encoder.name, "sets": rows}
+        RESULT.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
