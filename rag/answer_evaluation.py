@@ -52,13 +52,12 @@ def evaluate_answers(
     """Index all documents of a set together, ask its questions, and hold the drafts against the gold answers.
 
     A draft is what the generator finds, the best sentence first, before it is decided whether to show any, and how
-    many. `sentence@k`: one of its first k
-    sentences is right: it holds a gold answer as an exact substring, or, where a set marks whole sentences, overlaps
-    one of these. `exact_match` and `f1` are SQuAD's own, of the short answer, where there is one. `abstain_auroc`: how
-    well confidence tells the questions as they are from the same ones with their article filtered out;
-    `unanswerable_auroc`: from those that the set says nothing answers. `citation_precision`: the share of first
-    footnotes that stand in the document that was asked about; `citation_recall`: of answers that have one there.
-    `risk_coverage`: the share of wrong first sentences among those answered, if the most confident share were.
+    many. `sentence@k`: one of its first k sentences is right: it holds a gold answer as an exact substring, or, where a
+    set marks whole sentences, overlaps one of these. `exact_match` and `f1` are SQuAD's own, of the short answer, where
+    there is one. `abstain_auroc`: how well confidence tells the questions as they are from the same ones with their
+    article filtered out; `unanswerable_auroc`: from those that the set says nothing answers. `citation_precision`: the
+    share of first footnotes that stand in the document that was asked about; `citation_recall`: of drafts with any
+    there. `risk_coverage`: the share of wrong first sentences among those answered, if the most confident share were.
 
     Args:
         data: the set.

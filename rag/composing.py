@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from rag.sentences import sentence_spans
-from rag.words import stems, stop_stems
+from rag.words import stems
 
 # Who "he" is, or what "this" was, stands before. "It is …ed that" and "this paper" need nothing.
 _NEEDS_MORE = re.compile(
@@ -19,6 +19,7 @@ _NEEDS_MORE = re.compile(
 )
 _STEP = re.compile(r"^[ \t]*\(?\d{1,3}[.)][ \t]+", re.MULTILINE)
 _MOST_STEPS = 12
+_ARTICLES = frozenset({"a", "an", "the"})
 
 
 def needs_lead(text: str) -> bool:
@@ -36,13 +37,13 @@ def lead_of(text: str, start: int) -> tuple[int, int] | None:
 
 
 def is_same_fact(one: str, other: str) -> bool:
-    """Whether two sentences say the same: the same words of content in the same order, or the end of one put first.
+    """Whether two sentences say the same: the same words in the same order, or the end of one put first.
 
-    Only stop words and inflections may differ: another name, number, sign or denial is another fact.
+    Only articles and inflections may differ: another name, number, sign, denial or direction is another fact.
     """
-    if not _share_half(one, other):
+    if not _share_a_third(one, other):
         return False
-    first, second = ([s for s in own if s not in stop_stems()] for own in stems([one, other]))
+    first, second = ([s for s in own if s not in _ARTICLES] for own in stems([one, other]))
     if not first or sorted(first) != sorted(second) or _signs(one) != _signs(other):
         return False
     return any(first[i:] + first[:i] == second for i in range(len(first)))
@@ -52,8 +53,8 @@ def _signs(text: str) -> list[str]:
     return sorted(re.findall(r"[-−]?\d+", text))
 
 
-def _share_half(one: str, other: str) -> bool:
-    """Soon told, and true wherever all stems are the same."""
+def _share_a_third(one: str, other: str) -> bool:
+    """Soon told, and true of most sentences whose stems are the same."""
     first, second = (set(re.findall(r"\w+", text.casefold())) for text in (one, other))
     return 3 * len(first & second) >= min(len(first), len(second))
 

@@ -50,6 +50,7 @@ _ASKING = frozenset(
     "could will would should has have had may might must there about tell me explain describe give show list name "
     "kind kinds type types sort mean means called please".split()
 )
+_NO_NAMES = STOP_WORDS | frozenset("nobody somebody everybody anybody everyone someone anyone no one none not".split())
 _MOST_WORDS = 6  # of a topic
 
 
@@ -88,17 +89,15 @@ def _exchanged(rest: str, last: str) -> str:
     """The last question with the like of `rest` in it put in its place, or `rest` behind it."""
     mark = "?" if last.endswith("?") else ""
     body = last.rstrip("?!. ")
-    if _PLACE.match(rest):
-        own = _PLACE.match(rest)
-        assert own is not None
+    if own := _PLACE.match(rest):
         # "in winter" takes the place of "in summer"
         same = list(re.finditer(rf"\b{own[0]}\b\s+(?:the\s+)?[\w'’-]+(?:\s+[A-Z\d][\w'’-]*)*", body, re.IGNORECASE))
         if same:
             return body[: same[-1].start()] + rest + body[same[-1].end() :] + mark
         return f"{body} {rest}{mark}"
-    named = names(rest)
-    theirs = [m for m in re.finditer(r"\b[\w'’-]+\b", body) if m[0] in names(body)]
-    if named and theirs:
+    named = set(names(body))
+    theirs = [m for m in re.finditer(r"\b[\w'’-]+\b", body) if m[0] in named]
+    if names(rest) and theirs:
         first, end = theirs[-1].start(), theirs[-1].end()
         for before in reversed(theirs[:-1]):  # names of several words are one
             if body[before.end() : first].isspace():
@@ -117,14 +116,15 @@ def _exchanged(rest: str, last: str) -> str:
 
 
 def _resolved(question: str, history: Sequence[Turn]) -> str:
-    """What pronouns stand for, put in their place, once each kind."""
+    """What pronouns stand for, put in their place, once each kind. Turns that were answered are pointed at first."""
+    turns = [t for abstained in (False, True) for t in reversed(history) if t.answer.abstained == abstained]
     if person := _PERSON.search(question):
-        who = next((found for turn in reversed(history) if (found := _person(turn))), None)
+        who = next((found for turn in turns if (found := _person(turn))), None)
         if who and not _named_before(question, person.start()):
             question = _put(question, person, who)
     thing = None if _EMPTY_IT.search(question) else _THING.search(question)
     if thing and not _named_before(question, thing.start()):
-        what = next((found for turn in reversed(history) if (found := _topic(turn))), None)
+        what = next((found for turn in turns if (found := _topic(turn))), None)
         if what:
             question = _put(question, thing, what)
     return question
@@ -146,15 +146,25 @@ def _put(question: str, pronoun: re.Match[str], what: str) -> str:
 
 
 def _person(turn: Turn) -> str | None:
-    """Who a turn is about: a name that its question has, or that answers it."""
+    """Who a turn is about: of a question for a person, the first name in the answer that is new; else its own name."""
+    if not re.search(r"\bwho(?:m|se)?\b", turn.question, re.IGNORECASE):
+        return _run(turn.question)
     short = turn.answer.short_answer
-    if re.search(r"\bwho(?:m|se)?\b", turn.question, re.IGNORECASE) and short and names("x " + short.text):
-        return short.text
-    return _run(turn.question)
+    said = short.text if short else turn.answer.sentences[0].text if turn.answer.sentences else ""
+    asked = turn.question.casefold()
+    # Behind another word, one that begins the sentence can be a name, too.
+    new = [run for run in _runs(f"x {said}") if run.lower() not in _NO_NAMES and run.casefold() not in asked]
+    return new[0] if new else None
 
 
 def _run(text: str) -> str | None:
     """The last run of names in a text."""
+    runs = _runs(text)
+    return runs[-1] if runs else None
+
+
+def _runs(text: str) -> list[str]:
+    """Names that follow each other, joined."""
     found = set(names(text))
     runs: list[list[re.Match[str]]] = []
     for match in _WORDS.finditer(text):
@@ -165,9 +175,7 @@ def _run(text: str) -> str | None:
             runs[-1].append(match)
         else:
             runs.append([match])
-    if not runs:
-        return None
-    return re.sub(r"['’]s$", "", text[runs[-1][0].start() : runs[-1][-1].end()].rstrip("?!., "))
+    return [re.sub(r"['’]s$", "", text[run[0].start() : run[-1].end()].rstrip("?!., ")) for run in runs]
 
 
 def _topic(turn: Turn) -> str | None:

@@ -55,17 +55,22 @@ class Support:
     nowhere: tuple[str, ...]  # numbers and names of it that no passage holds
     features: tuple[float, ...]  # the values of FEATURES
 
+    @property
+    def is_supported(self) -> bool:
+        """Whether the passages support it: never with a number or name that none holds."""
+        return self.chance >= 0.5 and not self.nowhere
+
 
 @dataclass(frozen=True, slots=True)
 class _Source:
     """A sentence of a passage."""
 
     passage: int
-    start: int  # in the passage's text
+    start: int  # in the document's text
     end: int
     text: str
     words: tuple[str, ...]  # stems, in order
-    around: frozenset[str]  # stems of its neighbours, title and headings
+    around: frozenset[str]  # stems of it and its neighbours, of title and headings
     tokens: NDArray[np.float32]  # unit vectors
 
 
@@ -121,17 +126,20 @@ class SupportChecker:
             offsets = tokens.spans - (len(hit.chunk.encoded) - len(text))
             for i, (start, end) in enumerate(spans):
                 inside = (offsets[:, 0] >= start) & (offsets[:, 1] <= end) & (offsets[:, 1] > offsets[:, 0])
-                around = {*contexts[p], *(own[i - 1] if i else ()), *(own[i + 1] if i + 1 < len(own) else ())}
                 found.append(
                     _Source(
-                        p, start, end, text[start:end], tuple(own[i]), frozenset(around), _unit(tokens.vectors[inside])
+                        passage=p,
+                        start=hit.chunk.start + start,
+                        end=hit.chunk.start + end,
+                        text=text[start:end],
+                        words=tuple(own[i]),
+                        around=frozenset(
+                            [*contexts[p], *(stem for near in own[max(i - 1, 0) : i + 2] for stem in near)]
+                        ),
+                        tokens=_unit(tokens.vectors[inside]),
                     )
                 )
-        return [
-            _Source(s.passage, s.start + passages[s.passage].chunk.start, s.end + passages[s.passage].chunk.start,
-                    s.text, s.words, s.around, s.tokens)
-            for s in found
-        ]  # fmt: skip
+        return found
 
     def _support(
         self,

@@ -242,6 +242,12 @@ def test_chat_asks_line_by_line_and_says_what_it_made_of_a_question(run: Run, fo
     assert "(When are cats awake?)" in shown
     assert shown.startswith("Cats sleep for sixteen hours a day.[1]")
     assert CliRunner().invoke(main, ["chat"], input="").stdout == ""
+    # A line that cannot be asked is told, and the next one is.
+    told = CliRunner().invoke(main, ["chat", "--json"], input="\x00\nDo cats sleep?\n", catch_exceptions=False)
+    assert [answer["question"] for answer in lines(told)] == ["Do cats sleep?"]
+    assert "expected a question" in told.stderr
+    refused = CliRunner().invoke(main, ["chat", "--where", "nonsense"], input=asked)
+    assert (refused.exit_code, refused.stdout) == (1, "")
 
 
 def test_ask_says_when_the_documents_do_not_tell_and_that_is_done(run: Run, folder: Path) -> None:

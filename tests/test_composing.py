@@ -64,6 +64,8 @@ def test_the_lead_is_the_sentence_before_in_the_same_paragraph() -> None:
         ("Switzerland won nine medals in Sochi.", "Norway won nine medals in Sochi.", False),
         ("Alice beat Bob in the final.", "Bob beat Alice in the final.", False),
         ("It was -5 degrees.", "It was 5 degrees.", False),
+        ("The train runs from Bern to Basel.", "The train runs to Bern from Basel.", False),
+        ("A bridge was built.", "The bridge was built.", True),
         ("It came in first place.", "It came in second place.", False),
         ("", "", False),
     ],

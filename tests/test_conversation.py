@@ -38,6 +38,12 @@ SUMMER = turn("How warm is the lake in summer?", "The lake has 24 degrees in sum
     [
         ("When was it published?", WORD2VEC, "When was word2vec published?"),
         ("Where does he work?", WORD2VEC, "Where does Tomas Mikolov work?"),
+        (
+            "Where was she born?",
+            turn("Who wrote Emma?", "In 1815 Jane Austen wrote Emma."),
+            "Where was Jane Austen born?",
+        ),
+        ("Where was he born?", turn("Who fed the geese?", "Nobody did."), "Where was he born?"),
         ("What is his employer?", WORD2VEC, "What is Tomas Mikolov's employer?"),
         ("How fast is it?", SAMPLING, "How fast is negative sampling?"),
         ("What are its drawbacks?", SAMPLING, "What are negative sampling's drawbacks?"),
@@ -85,6 +91,11 @@ def test_what_is_meant_may_stand_further_back() -> None:
     assert self_contained(
         "Where was she born?", [turn("Who wrote Emma?", "Jane Austen did.", short="Jane Austen"), SUMMER]
     ) == ("Where was Jane Austen born?")
+
+
+def test_what_was_answered_is_meant_before_what_was_not() -> None:
+    missed = turn("Where did Tomas Mikolov work?")
+    assert self_contained("When was it published?", [WORD2VEC, missed]) == "When was word2vec published?"
 
 
 @given(st.text(max_size=80), st.text(max_size=80), st.text(max_size=80))

@@ -133,9 +133,13 @@ def chat(index: str | None, where: tuple[str, ...], encoder: str | None, as_json
     """
     with open_index(index, encoder) as opened:
         from rag.conversation import Turn
+        from rag.errors import UsageError
+        from rag.filters import parse_where
         from rag.pipeline import Pipeline
+        from rag.retriever import Retriever
 
-        pipeline = Pipeline(make_retriever(opened, rerank=None, rerank_ms=0))
+        conditions = parse_where(where)  # what has no sense is told before anything is asked
+        pipeline = Pipeline(Retriever(opened))
         is_terminal = sys.stdin.isatty()
         history: list[Turn] = []
         while True:
@@ -146,7 +150,11 @@ def chat(index: str | None, where: tuple[str, ...], encoder: str | None, as_json
                 break
             if not line.strip():
                 continue
-            answer = pipeline.ask(line.strip(), history=history, where=where)
+            try:
+                answer = pipeline.ask(line.strip(), history=history, where=conditions)
+            except UsageError as exc:  # this question cannot be asked: the next one can
+                click.echo(clean(str(exc)), err=True)
+                continue
             history.append(Turn(answer.rewritten or answer.question, answer))
             if as_json:
                 print_json({**answer_json(answer), "rewritten": answer.rewritten})
