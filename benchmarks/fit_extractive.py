@@ -31,7 +31,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.questions import Dataset, Question, of_hash, read_clapnq, read_selqa, read_squad
 from rag.encoders import Encoder, TokenEncoder, load_encoder
-from rag.extractive import ANSWER_FEATURES, SENTENCE_FEATURES, Candidate, ExtractiveGenerator, Weights
+from rag.generators.extractive import ANSWER_FEATURES, SENTENCE_FEATURES, Candidate, ExtractiveGenerator, Weights
 from rag.index import Index
 from rag.pipeline import DEFAULT_PASSAGES
 from rag.retriever import Retriever
@@ -216,7 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with squad/, selqa/, clapnq/ and docs/")
     parser.add_argument("--questions", type=int, default=800, help="of each set and stratum, at most")
-    parser.add_argument("--write", action="store_true", help="replace rag/extractive.json")
+    parser.add_argument("--write", action="store_true", help="replace rag/generators/extractive.json")
     options = parser.parse_args()
     encoder = load_encoder()
     sets = [
@@ -237,7 +237,7 @@ def main() -> None:
     }
     print(json.dumps(written, indent=2))
     if options.write:
-        file = HERE.parent / "rag" / "extractive.json"
+        file = HERE.parent / "rag" / "generators" / "extractive.json"
         file.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
 

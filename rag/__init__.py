@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rag.conversation import Turn
     from rag.encoders import Encoder, load_encoder
     from rag.errors import RagError
-    from rag.extractive import ExtractiveGenerator
-    from rag.generator import Draft, DraftSentence, Generator, Span
+    from rag.generators import Generator
+    from rag.generators.extractive import ExtractiveGenerator
     from rag.index import Index, IndexStatus
     from rag.ingest import IngestReport
     from rag.passages import widen
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         Chunk,
         Citation,
         Document,
+        Draft,
+        DraftSentence,
         Explanation,
         Hit,
         Passage,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         Section,
         Sentence,
         ShortAnswer,
+        Span,
     )
 
 # Nothing phones home, from whichever side this package is entered. Set before any library is imported that reads them:
@@ -46,12 +49,12 @@ _HOME = {
     "Chunking": "rag.chunking",
     "Citation": "rag.types",
     "Document": "rag.types",
-    "Draft": "rag.generator",
-    "DraftSentence": "rag.generator",
+    "Draft": "rag.types",
+    "DraftSentence": "rag.types",
     "Encoder": "rag.encoders",
     "Explanation": "rag.types",
-    "ExtractiveGenerator": "rag.extractive",
-    "Generator": "rag.generator",
+    "ExtractiveGenerator": "rag.generators.extractive",
+    "Generator": "rag.generators",
     "Hit": "rag.types",
     "Index": "rag.index",
     "IndexStatus": "rag.index",
@@ -66,7 +69,7 @@ _HOME = {
     "Section": "rag.types",
     "Sentence": "rag.types",
     "ShortAnswer": "rag.types",
-    "Span": "rag.generator",
+    "Span": "rag.types",
     "SupportChecker": "rag.support",
     "Turn": "rag.conversation",
     "load_encoder": "rag.encoders",

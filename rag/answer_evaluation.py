@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from rag.encoders import Encoder
-from rag.generator import DraftSentence
 from rag.index import Index
 from rag.pipeline import Pipeline
 from rag.qa import AnswerSet, AskedQuestion
@@ -21,7 +20,7 @@ from rag.retriever import Retriever
 from rag.runs import interval_json
 from rag.sentences import sentence_spans
 from rag.significance import mean_interval
-from rag.types import Hit, JsonValue
+from rag.types import DraftSentence, Hit, JsonValue
 
 _COVERAGES = 20  # points of the curve of risk
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 from rag.conversation import Turn, self_contained
 from rag.encoders import Encoder, TokenEncoder, load_encoder, tells_of_tokens
 from rag.errors import EncoderError, UsageError
-from rag.extractive import ExtractiveGenerator, default_weights
 from rag.filters import Where
-from rag.generator import Draft, Generator, Span
+from rag.generators import Generator
+from rag.generators.extractive import ExtractiveGenerator, default_weights
 from rag.retriever import Retriever
-from rag.types import Answer, Citation, Hit, Sentence
+from rag.types import Answer, Citation, Draft, Hit, Sentence, Span
 
 NOT_FOUND = "Not in these documents."
 DEFAULT_PASSAGES = 6

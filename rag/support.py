@@ -20,9 +20,8 @@ import numpy as np
 from rag.claims import names, negated_words, numbers
 from rag.encoders import TokenEncoder
 from rag.encoders.base import encodable
-from rag.generator import Span
 from rag.sentences import sentence_spans
-from rag.types import Hit
+from rag.types import Hit, Span
 from rag.words import Vocabulary, stems, stop_stems
 
 if TYPE_CHECKING:

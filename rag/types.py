@@ -1,4 +1,4 @@
-"""The frozen values that travel: `Document`, `Chunk`, `Hit`, `Citation`, `Sentence`, `Answer`."""
+"""The frozen values that travel: `Document`, `Chunk`, `Hit`, `Draft`, `Citation`, `Sentence`, `Answer`."""
 
 from __future__ import annotations
 
@@ -125,6 +125,32 @@ class Passage:
     score: float  # of its best hit
     rank: int  # from 1, in the order of the best hits
     hits: tuple[Hit, ...]  # that stand in it, the best first
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a passage's document: what a sentence rests on."""
+
+    passage: int  # position in the passages given
+    start: int  # character offsets into the document text
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class DraftSentence:
+    """One sentence of a draft, and where it claims to come from."""
+
+    text: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a generator says before anyone decides whether to show it."""
+
+    sentences: tuple[DraftSentence, ...]  # the best first
+    confidence: float  # 0 to 1: how likely it is that the passages answer the question at all
+    answer: tuple[DraftSentence, ...] | None = None  # what is said, in the order of reading; None for all sentences
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.encoders import TokenVectors
-from rag.generator import Draft
 from rag.loaders import Limits, Loaded, load
-from rag.types import Hit
+from rag.types import Draft, Hit
 
 
 class HashingEncoder:

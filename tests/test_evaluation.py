@@ -23,11 +23,10 @@ from rag.evaluation import (
     measure,
     read_questions,
 )
-from rag.generator import Draft, DraftSentence, Span
 from rag.index import Index
 from rag.pipeline import Pipeline
 from rag.retriever import Retriever
-from rag.types import Chunk, Document, Hit, Place
+from rag.types import Chunk, Document, Draft, DraftSentence, Hit, Place, Span
 from tests.fakes import HashingEncoder, QueuedGenerator
 
 pytestmark = pytest.mark.usefixtures("fake_reading")

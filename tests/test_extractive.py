@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.extractive import (
+from rag.generators.extractive import (
     ANSWER_FEATURES,
     SENTENCE_FEATURES,
     Candidate,
@@ -17,9 +17,8 @@ from rag.extractive import (
     Weights,
     default_weights,
 )
-from rag.generator import Draft, DraftSentence, Span
 from rag.sentences import plain_text
-from rag.types import Chunk, Hit
+from rag.types import Chunk, Draft, DraftSentence, Hit, Span
 from rag.words import stems, stop_stems
 from tests.fakes import EqualWords, HashingEncoder
 

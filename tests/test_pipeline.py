@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from rag.errors import UsageError
-from rag.extractive import ExtractiveGenerator
-from rag.generator import Draft, DraftSentence, Span
+from rag.generators.extractive import ExtractiveGenerator
 from rag.index import Index
 from rag.pipeline import NOT_FOUND, Pipeline
 from rag.retriever import Retriever
-from rag.types import Citation, Document, Section, Sentence
+from rag.types import Citation, Document, Draft, DraftSentence, Section, Sentence, Span
 from tests.fakes import HashingEncoder, QueuedGenerator
 
 pytestmark = pytest.mark.usefixtures("fake_reading")

@@ -15,10 +15,9 @@ import numpy as np
 from rag.composing import is_same_fact, lead_of, needs_lead, steps_around
 from rag.encoders import TokenEncoder, TokenVectors
 from rag.encoders.base import encodable
-from rag.generator import Draft, DraftSentence, Span
 from rag.questions import asks_how_to, expected_kind, names, novel
 from rag.sentences import plain_text, sentence_spans
-from rag.types import Hit
+from rag.types import Draft, DraftSentence, Hit, Span
 from rag.words import Vocabulary, stems, stop_stems
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Weights:
 @cache
 def default_weights() -> Weights:
     """Those in the package."""
-    data = json.loads(files("rag").joinpath("extractive.json").read_text(encoding="utf-8"))
+    data = json.loads(files("rag.generators").joinpath("extractive.json").read_text(encoding="utf-8"))
     return Weights(
         space=data["space"],
         sentence=(data["sentence"]["bias"], *(data["sentence"][name] for name in SENTENCE_FEATURES)),
