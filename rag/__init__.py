@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rag.chunking import Chunking
     from rag.conversation import Turn
     from rag.encoders import Encoder, load_encoder
+    from rag.entailment import load_entailment
     from rag.errors import RagError
     from rag.generators import Generator
     from rag.generators.extractive import ExtractiveGenerator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rag.progress import Progress
     from rag.reranker import Reranker, load_reranker
     from rag.retriever import Retriever
+    from rag.saved import Replay, SavedAnswer, SavedAnswers, replay
     from rag.support import SupportChecker
     from rag.types import (
         Answer,
@@ -64,8 +66,11 @@ _HOME = {
     "Place": "rag.types",
     "Progress": "rag.progress",
     "RagError": "rag.errors",
+    "Replay": "rag.saved",
     "Reranker": "rag.reranker",
     "Retriever": "rag.retriever",
+    "SavedAnswer": "rag.saved",
+    "SavedAnswers": "rag.saved",
     "Section": "rag.types",
     "Sentence": "rag.types",
     "ShortAnswer": "rag.types",
@@ -73,7 +78,9 @@ _HOME = {
     "SupportChecker": "rag.support",
     "Turn": "rag.conversation",
     "load_encoder": "rag.encoders",
+    "load_entailment": "rag.entailment",
     "load_reranker": "rag.reranker",
+    "replay": "rag.saved",
     "widen": "rag.passages",
 }
 
@@ -99,8 +106,11 @@ __all__ = [
     "Place",
     "Progress",
     "RagError",
+    "Replay",
     "Reranker",
     "Retriever",
+    "SavedAnswer",
+    "SavedAnswers",
     "Section",
     "Sentence",
     "ShortAnswer",
@@ -108,7 +118,9 @@ __all__ = [
     "SupportChecker",
     "Turn",
     "load_encoder",
+    "load_entailment",
     "load_reranker",
+    "replay",
     "widen",
 ]
 

@@ -90,10 +90,11 @@ def evaluate_answers(
 
 
 def _ask(pipeline: Pipeline, data: AnswerSet, question: AskedQuestion) -> AskedResult:
-    draft, hits, answer = pipeline.drafted(question.text)
+    asked = pipeline.asked(question.text)
+    draft, hits, answer = asked.draft, asked.passages, asked.answer
     elsewhere = None
     if question.is_answerable:
-        elsewhere = pipeline.drafted(question.text, where=[f"path!={data.articles[question.source]}"])[2].confidence
+        elsewhere = pipeline.asked(question.text, where=[f"path!={data.articles[question.source]}"]).answer.confidence
     return AskedResult(
         question=question,
         text=draft.sentences[0].text if draft.sentences else "",

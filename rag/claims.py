@@ -31,6 +31,12 @@ _TOKEN = re.compile(r"[A-Za-z]+|\n|[^A-Za-z\s-]+")
 _QUANTITY = re.compile(r"[\d.,]+[a-z%]{0,3}")  # 19th, 5km
 _NAME = re.compile(r"[^\W\d_]*[A-ZÀ-ÖØ-Þ][\w'’-]*|\b(?=\w*\d)(?=\w*[^\W\d])[\w-]+", re.UNICODE)
 _BEGINS = re.compile(r"(?:^|(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bSt)(?<!\bMrs)(?<!\b[A-Z])[.!?:;]\s|\n)[\s\"'“‘(\[*_]*$")
+_DOMAIN = r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:[a-z]{2,24})"
+_LINK = re.compile(
+    rf"(?<=://)[^\s<>()\[\]\"']+|(?<=\bwww\.)[^\s<>()\[\]\"']+|\b[\w.+-]+@{_DOMAIN}\b"
+    rf"|(?<![\w.@/-])(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:com|org|net|io|xyz|info|biz|dev|app|site|online|top|ru|cn)\b[^\s<>()\[\]\"']*",
+    re.IGNORECASE,
+)
 _NEGATION = re.compile(
     r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|hardly|scarcely|unable to|fail(?:s|ed)? to)\b"
     r"|n['’]t\b",
@@ -112,6 +118,11 @@ def names(text: str) -> list[str]:
         if inner or not _BEGINS.search(text[max(match.start() - 20, 0) : match.start()]):
             found.append(word)
     return found
+
+
+def links(text: str) -> list[str]:
+    """Addresses of the web and of e-mail, without what only leads to them: `www.`, `https://`, a full stop behind."""
+    return [match[0].rstrip(".,;:!?)/'\"") for match in _LINK.finditer(text)]
 
 
 def negated_words(text: str) -> set[str]:

@@ -41,6 +41,8 @@ def is_same_fact(one: str, other: str) -> bool:
 
     Only articles and inflections may differ: another name, number, sign, denial or direction is another fact.
     """
+    if one.casefold() == other.casefold():
+        return any(character.isalnum() for character in one)
     if not _share_a_third(one, other):
         return False
     first, second = ([s for s in own if s not in _ARTICLES] for own in stems([one, other]))

@@ -5,6 +5,7 @@ RagError
 ├── LoadError                one file cannot be read as a document; a batch sets it aside and goes on
 ├── EncoderError             a model cannot be found, loaded or run
 ├── RerankerError            a reranker cannot be found, loaded or run
+├── GeneratorError           a model that writes answers cannot be found, reached or run
 ├── IndexNotFoundError       no index of that name
 ├── IndexBusyError           another process is writing to the index
 ├── IndexDamagedError        the folder is there, but what is in it cannot be used
@@ -31,6 +32,10 @@ class EncoderError(RagError):
 
 class RerankerError(RagError):
     """A reranker cannot be found, loaded or run."""
+
+
+class GeneratorError(RagError):
+    """A model that writes answers cannot be found, reached or run."""
 
 
 class IndexNotFoundError(RagError):

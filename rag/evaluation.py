@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -13,10 +13,12 @@ from typing import get_args
 import numpy as np
 
 from rag.beir import RetrievalSet, Run, read_lines
+from rag.calibration import Outcome
 from rag.encoders import Encoder
 from rag.errors import EvaluationError, UsageError
+from rag.footnotes import cut
 from rag.index import Index
-from rag.pipeline import DEFAULT_PASSAGES, Pipeline
+from rag.pipeline import DEFAULT_PASSAGES, Asked, Pipeline
 from rag.retriever import Mode, Retriever
 from rag.runs import comparison_json, interval_json, measure, measure_run, measured_json
 from rag.sentences import plain_text
@@ -33,6 +35,7 @@ __all__ = [
     "evaluate_retrieval",
     "first_tokens_run",
     "measure",
+    "outcomes",
     "read_questions",
 ]
 
@@ -205,17 +208,17 @@ def evaluate_questions(
         Shares are of the answerable questions, those of sentences and passages only of the ones with a quote, and
         `abstained` of those that the documents do not answer.
     """
-    eager = Pipeline(pipeline.retriever, generator=pipeline.generator, passages=pipeline.passages, min_confidence=0)
     results = []
     for asked in questions:
-        answer = pipeline.ask(asked.question)
-        draft = eager.ask(asked.question) if answer.abstained else answer
+        made = pipeline.asked(asked.question)
         found_by = {}
         for mode in get_args(Mode):
             hits = pipeline.retriever.search(asked.question, k=10, mode=mode)
             found_by[mode] = Found(_file_rank(hits, asked.source), _passage_rank(hits, asked.quote))
-        said = not answer.abstained and _holds(_texts(answer), asked.quote)
-        results.append(QuestionResult(asked, answer, found_by, said, _holds(_texts(draft), asked.quote)))
+        said = not made.answer.abstained and _holds(_texts(made.answer), asked.quote)
+        results.append(
+            QuestionResult(asked, made.answer, found_by, said, found=_holds(_draft_texts(made), asked.quote))
+        )
     answerable = [r for r in results if r.question.source is not None]
     quoted = [r for r in answerable if r.question.quote is not None]
     others = [r for r in results if r.question.source is None]
@@ -275,6 +278,36 @@ def _passage_rank(hits: Sequence[Hit], quote: str | None) -> int | None:
 
 def _texts(answer: Answer) -> Iterable[str]:
     return (answer.text, *(citation.quote for citation in answer.citations))
+
+
+def _draft_texts(made: Asked) -> Iterator[str]:
+    for sentence in made.draft.sentences if made.draft.answer is None else made.draft.answer:
+        yield sentence.text
+        for span in sentence.spans:
+            if (cited := cut(span, made.passages, marker=1)) is not None:
+                yield cited.quote
+
+
+def outcomes(questions: Sequence[OwnQuestion], pipeline: Pipeline) -> list[Outcome]:
+    """What becomes of a user's own questions if every one is answered, for `Calibration`.
+
+    An answer is right where it, or a footnote, holds the quote; of a question without a quote, where a footnote is of
+    the right source. Any answer to what the documents do not tell is wrong.
+
+    Args:
+        questions: like those that will be asked.
+        pipeline: answers with any confidence: with `min_confidence=0`.
+    """
+    found = []
+    for asked in questions:
+        answer = pipeline.ask(asked.question)
+        is_right = answer.abstained or (
+            _holds(_texts(answer), asked.quote)
+            if asked.quote is not None
+            else asked.source is not None and any(c.source == asked.source for c in answer.citations)
+        )
+        found.append(Outcome(answer.confidence, not is_right))
+    return found
 
 
 def _holds(texts: Iterable[str], quote: str | None) -> bool:

@@ -322,6 +322,16 @@ class Index:
                 raise UsageError(f"no document {source!r} in index {self.name!r}: {hint}")
             return document
 
+    def texts_before(self, chunk_ids: Sequence[int], *, at_most: int) -> dict[int, str]:
+        """What stands in front of chunks in their documents.
+
+        Args:
+            chunk_ids: as hits tell them; one that is gone is left out.
+            at_most: characters of each.
+        """
+        with self._reading_rows() as store:
+            return store.texts_before(chunk_ids, at_most=at_most)
+
     def term_weights(self, stems: Sequence[str]) -> dict[str, float]:
         """Inverse document frequency of each stemmed word over the chunks: log(1 + n / (1 + df)), above 0."""
         with self._reading_rows() as store:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from rag.encoders.base import encodable
-from rag.encoders.hub import model_folder
-from rag.errors import EncoderError, RerankerError, UsageError
+from rag.encoders.hub import folder_of
+from rag.encoders.quiet import first_line, no_bars
+from rag.errors import RerankerError, UsageError
 
 EXAMPLE = "cross-encoder/ms-marco-MiniLM-L6-v2"  # what messages name: small, and of the kind that is needed
 
@@ -75,14 +76,14 @@ class CrossEncoderReranker:
         """
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"expected a batch size of 1 or more, got {batch_size!r}")
-        folder = _folder(name, fetch=fetch)
+        folder = folder_of("reranker", name, fetch=fetch, error=RerankerError)
         _refuse_random_head(folder, name=name)
         try:
             import torch
             from sentence_transformers import CrossEncoder
 
             # Its files are here by now: nothing is asked of the hub, whatever they name.
-            with _no_bars():
+            with no_bars():
                 model = CrossEncoder(
                     str(folder),
                     device=device,
@@ -98,7 +99,7 @@ class CrossEncoderReranker:
                 model.half()  # else it stays in the 16 bits it was saved in
         except Exception as exc:  # it raises whatever its backends raise: OSError, ValueError, RuntimeError
             hint = "check the name or path" + (f", and the device {device!r}" if device is not None else "")
-            raise RerankerError(f"cannot load the reranker {name!r}: {_first_line(exc)}; {hint}") from exc
+            raise RerankerError(f"cannot load the reranker {name!r}: {first_line(exc)}; {hint}") from exc
         if n_labels != 1:
             raise RerankerError(
                 f"expected a reranker with one label, the relevance of a passage; {name!r} has {n_labels}: "
@@ -131,7 +132,7 @@ class CrossEncoderReranker:
             scores = [float(score) for score in found]
         except (RuntimeError, ValueError, IndexError, TypeError) as exc:
             raise RerankerError(
-                f"the reranker {self.name!r} failed: {_first_line(exc)}; "
+                f"the reranker {self.name!r} failed: {first_line(exc)}; "
                 "load it on another device or with a smaller batch size, or name another"
             ) from exc
         if not all(map(math.isfinite, scores)):
@@ -156,19 +157,6 @@ def load_reranker(name: str, *, device: str | None = None, fetch: bool = True) -
     return CrossEncoderReranker(name, device=device, fetch=fetch)
 
 
-def _folder(name: str, *, fetch: bool) -> Path:
-    try:
-        return model_folder(name, fetch=fetch)
-    except EncoderError as exc:
-        if not fetch:
-            raise RerankerError(
-                f"the reranker {name!r} is not on this machine: load it once with fetch=True, or name a folder"
-            ) from exc
-        raise RerankerError(
-            f"cannot load the reranker {name!r}: {_first_line(exc.__cause__ or exc)}; check the name or path"
-        ) from exc
-
-
 def _refuse_random_head(folder: Path, *, name: str) -> None:
     """Encoders and bare models load as cross-encoders too, and then judge at random."""
     if (folder / "modules.json").exists() and _read_json(folder, "config_sentence_transformers.json").get(
@@ -183,22 +171,6 @@ def _refuse_random_head(folder: Path, *, name: str) -> None:
         )
 
 
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """transformers draws a bar for the weights it loads, and only our command line writes on a terminal."""
-    from transformers.utils import logging
-
-    bars: Any = logging  # these functions have no types
-    if not bars.is_progress_bar_enabled():
-        yield
-        return
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        bars.enable_progress_bar()
-
-
 def _read_json(folder: Path, file: str) -> dict[str, object]:
     """What a file of a model says; nothing where it is not there, or broken, which is told once it is loaded."""
     with suppress(OSError, ValueError):
@@ -206,7 +178,3 @@ def _read_json(folder: Path, file: str) -> dict[str, object]:
         if isinstance(content, dict):
             return content
     return {}
-
-
-def _first_line(exc: BaseException) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

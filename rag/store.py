@@ -251,6 +251,15 @@ class Store:
         )
         return [(row[0], Place(*row[1:5])) for row in rows if row[5] == text]
 
+    def texts_before(self, chunk_ids: Sequence[int], *, at_most: int) -> dict[int, str]:
+        """What stands in front of each chunk in its document: so many characters, or as many as there are."""
+        rows = self._db.execute(
+            "select c.id, substr(d.text, max(c.start - :n, 0) + 1, min(c.start, :n))"
+            " from json_each(:ids) i join chunks c on c.id = i.value join documents d on d.id = c.document_id",
+            {"n": at_most, "ids": json.dumps(list(chunk_ids))},
+        )
+        return dict(rows.fetchall())
+
     def document(self, source: str) -> Document | None:
         row = self._db.execute(
             "select source, text, title, sections, pages, metadata from documents where source = ?", [source]

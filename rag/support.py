@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rag.claims import names, negated_words, numbers
+from rag.claims import links, names, negated_words, numbers
 from rag.encoders import TokenEncoder
 from rag.encoders.base import encodable
 from rag.sentences import sentence_spans
@@ -51,13 +51,28 @@ class Support:
 
     spans: tuple[Span, ...]  # the source sentences that hold most of it, the best first
     chance: float  # 0 to 1: from one half on they are taken to support it
-    nowhere: tuple[str, ...]  # numbers and names of it that no passage holds
-    features: tuple[float, ...]  # the values of FEATURES
+    nowhere: tuple[str, ...]  # numbers, names and links of it that no passage holds
+    features: tuple[float, ...] = ()  # the values of FEATURES
 
     @property
     def is_supported(self) -> bool:
         """Whether the passages support it: never with a number or name that none holds."""
         return self.chance >= 0.5 and not self.nowhere
+
+
+class Checker(Protocol):
+    """Judges whether passages support sentences."""
+
+    def check(self, sentences: Sequence[str], passages: Sequence[Hit]) -> list[Support]:
+        """What the passages say to each sentence.
+
+        Args:
+            sentences: as they were written, without markers.
+            passages: what they may rest on.
+
+        Raises:
+            RagError: the model cannot be run.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +86,17 @@ class _Source:
     words: tuple[str, ...]  # stems, in order
     around: frozenset[str]  # stems of it and its neighbours, of title and headings
     tokens: NDArray[np.float32]  # unit vectors
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What passages hold."""
+
+    passages: tuple[Hit, ...]
+    sources: list[_Source]
+    values: frozenset[str]  # of all numbers in the passages and over them
+    words: frozenset[str]  # stems
+    text: str  # in lower case
 
 
 class SupportChecker:
@@ -89,6 +115,7 @@ class SupportChecker:
         self._encoder = encoder
         self._vocabulary = vocabulary
         self._weights = tuple(weights) if weights is not None else _default_weights()
+        self._kept: _Evidence | None = None
 
     def check(self, sentences: Sequence[str], passages: Sequence[Hit]) -> list[Support]:
         """What the passages say to each sentence.
@@ -103,16 +130,29 @@ class SupportChecker:
         if not sentences:
             return []
         sentences = [encodable(text) for text in sentences]
-        sources = self._sources(passages)
+        evidence = self._evidence_of(tuple(passages))
         read = self._encoder.encode_tokens(list(sentences))
         words = stems(list(sentences))
         wanted = sorted({stem for own in words for stem in own})
         rarity = self._vocabulary.term_weights(wanted)
-        held = _held(passages)
         return [
-            self._support(text, tuple(own), _unit(tokens.vectors), sources, rarity, held)
+            self._support(text, tuple(own), _unit(tokens.vectors), rarity, evidence)
             for text, own, tokens in zip(sentences, words, read, strict=True)
         ]
+
+    def _evidence_of(self, passages: tuple[Hit, ...]) -> _Evidence:
+        """What was read last is kept: the sentences of one answer come one by one."""
+        kept = self._kept
+        if kept is None or kept.passages != passages:
+            texts = [hit.chunk.encoded for hit in passages]
+            kept = self._kept = _Evidence(
+                passages,
+                self._sources(passages),
+                frozenset(str(number.value.normalize()) for text in texts for number in numbers(text)),
+                frozenset(stem for own in stems(texts) for stem in own),
+                "\n".join(texts).casefold(),
+            )
+        return kept
 
     def _sources(self, passages: Sequence[Hit]) -> list[_Source]:
         read = self._encoder.encode_tokens([hit.chunk.encoded for hit in passages])
@@ -145,30 +185,24 @@ class SupportChecker:
         text: str,
         words: tuple[str, ...],
         tokens: NDArray[np.float32],
-        sources: Sequence[_Source],
         rarity: Mapping[str, float],
-        held: tuple[set[str], set[str]],
+        evidence: _Evidence,
     ) -> Support:
         content = {stem for stem in words if stem not in stop_stems()} or set(words)
         weight = {stem: rarity.get(stem, 1.0) for stem in content}
         total = sum(weight.values()) or 1.0
-        chosen = _chosen(content, weight, total, sources)
+        chosen = _chosen(content, weight, total, evidence.sources)
+        told = names(text)
         nowhere = tuple(
-            [n.text for n in numbers(text) if str(n.value.normalize()) not in held[0]]
-            + [name for name in names(text) if not set(stems([name])[0]) <= held[1]]
+            [n.text for n in numbers(text) if str(n.value.normalize()) not in evidence.values]
+            + [name for name, own in zip(told, stems(told), strict=True) if not evidence.words.issuperset(own)]
+            + [link for link in links(text) if link.casefold() not in evidence.text]
         )
         features = _features(text, words, content, weight, total, tokens, chosen)
         z = self._weights[0] + sum(w * x for w, x in zip(self._weights[1:], features, strict=True))
         chance = 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
         spans = tuple(Span(s.passage, s.start, s.end) for s in chosen)
         return Support(spans, chance if chosen else 0.0, nowhere, features)
-
-
-def _held(passages: Sequence[Hit]) -> tuple[set[str], set[str]]:
-    """Values of all numbers, and stems of all words, that stand in the passages or over them."""
-    texts = [hit.chunk.encoded for hit in passages]
-    values = {str(number.value.normalize()) for text in texts for number in numbers(text)}
-    return values, {stem for own in stems(texts) for stem in own}
 
 
 def _chosen(content: set[str], weight: dict[str, float], total: float, sources: Sequence[_Source]) -> list[_Source]:
@@ -206,8 +240,9 @@ def _features(
     pairs = list(pairwise(ordered))
     near = [any(_together(a, b, source.words) for source in chosen) for a, b in pairs]
     values = {str(number.value.normalize()) for source in chosen for number in numbers(source.text)}
-    named = [tuple(stems([name])[0]) for name in names(text)]
-    told = {stem for name in named for stem in name} | {stem for n in numbers(text) for stem in stems([n.text])[0]}
+    named = [tuple(own) for own in stems(names(text))]
+    counted = stems([number.text for number in numbers(text)])
+    told = {stem for own in [*named, *counted] for stem in own}
     local = [_beside(stem, ordered, chosen) for stem in dict.fromkeys(ordered) if stem in told]
     return (
         covered,

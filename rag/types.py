@@ -149,7 +149,7 @@ class Draft:
     """What a generator says before anyone decides whether to show it."""
 
     sentences: tuple[DraftSentence, ...]  # the best first
-    confidence: float  # 0 to 1: how likely it is that the passages answer the question at all
+    confidence: float | None  # 0 to 1: how likely the passages answer at all; None where the generator cannot tell
     answer: tuple[DraftSentence, ...] | None = None  # what is said, in the order of reading; None for all sentences
 
 
@@ -200,4 +200,6 @@ class Answer:
     nearest: tuple[Hit, ...]  # the passages that were read, best first
     short_answer: ShortAnswer | None = None
     rewritten: str | None = None  # what was asked in place of the question, where that pointed back in a conversation
+    near_miss: Citation | None = None  # when abstained: what the documents do say that comes near; its marker is 1
+    notes: tuple[str, ...] = ()  # what the asker should know: another generator answered, sentences were left out
     timings_ms: Mapping[str, float] = field(default_factory=dict)

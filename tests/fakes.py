@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.claims import links, names, numbers
 from rag.encoders import TokenVectors
+from rag.generators import Message
 from rag.loaders import Limits, Loaded, load
-from rag.types import Draft, Hit
+from rag.sentences import sentence_spans
+from rag.support import Support
+from rag.types import Draft, Hit, Span
 
 
 class HashingEncoder:
@@ -91,6 +95,60 @@ class QueuedGenerator:
     def generate(self, question: str, passages: Sequence[Hit]) -> Draft:
         self.asked.append((question, tuple(passages)))
         return self.drafts.pop(0)
+
+
+class WordChecker:
+    """A sentence rests on the source sentence that holds most of its words of three letters on; chance: their share."""
+
+    def check(self, sentences: Sequence[str], passages: Sequence[Hit]) -> list[Support]:
+        held = " ".join(hit.chunk.encoded for hit in passages)
+        found = []
+        for text in sentences:
+            words = set(re.findall(r"\w{3,}", text.lower()))
+            nowhere = [n.text for n in numbers(text) if n.text not in held]
+            nowhere += [claim for claim in [*names(text), *links(text)] if claim not in held]
+            best: tuple[float, tuple[Span, ...]] = (0.0, ())
+            for p, hit in enumerate(passages):
+                for start, end in sentence_spans(hit.chunk.text):
+                    there = set(re.findall(r"\w{3,}", hit.chunk.text[start:end].lower()))
+                    share = len(words & there) / max(len(words), 1)
+                    if share > best[0]:
+                        best = share, (Span(p, hit.chunk.start + start, hit.chunk.start + end),)
+            found.append(Support(best[1], best[0], tuple(nowhere)))
+        return found
+
+
+class QueuedWriter:
+    """Writes what it was given, prompt by prompt, in pieces of a few characters, and keeps what it was told.
+
+    An exception among the texts is raised where it stands.
+    """
+
+    control_tokens: Sequence[str] = ("<|end|>",)
+
+    def __init__(
+        self, *texts: str | Sequence[str | Exception], name: str = "queued", context_tokens: int = 2_000, piece: int = 7
+    ) -> None:
+        self.name = name
+        self._context_tokens = context_tokens
+        self.texts = list(texts)
+        self.told: list[tuple[Sequence[Message], int]] = []
+        self._piece = piece
+
+    def room(self, max_tokens: int) -> int:
+        return self._context_tokens - max_tokens
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        return sum(len(message.content.split()) for message in messages)
+
+    def write(self, messages: Sequence[Message], *, max_tokens: int) -> Iterator[str]:
+        self.told.append((messages, max_tokens))
+        queued = self.texts.pop(0)
+        for part in [queued] if isinstance(queued, str) else queued:
+            if isinstance(part, Exception):
+                raise part
+            for at in range(0, len(part), self._piece):
+                yield part[at : at + self._piece]
 
 
 class InProcessLoader:

@@ -26,6 +26,7 @@ ROWS = [
         "locks",
         "bm25",
         "significance",
+        "calibration",
     ],
     [
         "folders",
@@ -52,11 +53,12 @@ ROWS = [
         "support",
         "qa",
         "composing",
+        "injection",
         "conversation",
     ],
-    ["ingest", "reembed", "doctor", "explain", "generators"],
+    ["ingest", "reembed", "doctor", "explain", "generators", "footnotes", "entailment"],
     ["index"],
-    ["retriever", "watch", "passages"],
+    ["retriever", "watch", "passages", "saved"],
     ["pipeline", "evaluation", "answer_evaluation", "langchain"],
     ["cli", "quickstart", "__init__"],
 ]
@@ -65,7 +67,7 @@ NEIGHBOURS = {
     ("writer", "store"), ("writer", "audit"), ("audit", "store"), ("writer", "migrations"),
     ("evaluation", "pipeline"), ("answer_evaluation", "pipeline"), ("cli", "quickstart"),
     ("doctor", "reembed"), ("chunking", "sentences"), ("bm25", "words"), ("bm25", "queries"), ("queries", "words"),
-    ("reranker", "encoders"), ("late", "encoders"),
+    ("calibration", "files"), ("reranker", "encoders"), ("late", "encoders"),
 }  # fmt: skip
 ROW_OF = {module: row for row, modules in enumerate(ROWS) for module in modules}
 

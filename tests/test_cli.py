@@ -214,7 +214,7 @@ def test_ask_in_json_has_the_agreed_form_and_its_quotes_are_exact(run: Run, fold
     [answer] = lines(run("ask", "How many hours a day do cats sleep?", "--json"))
     assert list(answer) == [
         "question", "answer", "short_answer", "abstained", "confidence", "generator", "sentences", "citations",
-        "nearest", "timings_ms",
+        "nearest", "near_miss", "notes", "rewritten", "timings_ms",
     ]  # fmt: skip
     assert answer["abstained"] is False
     [shown] = lines(run("show", "sub/cats.txt", "--json"))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rag.beir import RetrievalSet, read_lines, read_retrieval_set, write_run
+from rag.calibration import Outcome
 from rag.errors import EvaluationError, UsageError
 from rag.evaluation import (
     OwnQuestion,
@@ -21,11 +22,13 @@ from rag.evaluation import (
     evaluate_retrieval,
     first_tokens_run,
     measure,
+    outcomes,
     read_questions,
 )
 from rag.index import Index
 from rag.pipeline import Pipeline
 from rag.retriever import Retriever
+from rag.sentences import plain_text
 from rag.types import Chunk, Document, Draft, DraftSentence, Hit, Place, Span
 from tests.fakes import HashingEncoder, QueuedGenerator
 
@@ -388,15 +391,15 @@ def index(tmp_path: Path) -> Iterator[Index]:
 
 def test_a_users_own_questions_are_counted(index: Index) -> None:
     def says(start: int, end: int, confidence: float = 0.9) -> Draft:
-        return Draft((DraftSentence("Said.", (Span(0, start, end),)),), confidence)
+        return Draft((DraftSentence(plain_text(GOOSE[start:end]), (Span(0, start, end),)),), confidence)
 
     flies = OwnQuestion("goose flies", "goose.md", "The goose flies to Egypt  in autumn.")
     generator = QueuedGenerator(
         says(0, 40),  # the right sentence
         says(40, 64),  # another one
-        *[says(0, 40, 0.1)] * 2,  # the right one, not shown; asked again for the draft
+        says(0, 40, 0.1),  # the right one, not shown
         says(0, 9),  # a question without a quote
-        *[Draft((), 0.0)] * 2,  # rightly abstained
+        Draft((), 0.0),  # rightly abstained
         says(0, 9),  # an answer to what the documents do not tell
     )
     questions = [flies] * 3 + [OwnQuestion("fox", "fox.md", None)]
@@ -484,11 +487,11 @@ def test_without_questions_of_a_kind_there_is_no_share(index: Index) -> None:
     )
 
 
-def test_the_draft_is_made_of_as_many_passages_as_the_answer(index: Index) -> None:
-    generator = QueuedGenerator(Draft((), 0.0), Draft((), 0.0))
+def test_each_question_is_asked_once_shown_or_not(index: Index) -> None:
+    generator = QueuedGenerator(Draft((), 0.0))
     asking = Pipeline(Retriever(index), generator=generator, passages=1)
     evaluate_questions([OwnQuestion("sleeps", "fox.md", "x")], asking)
-    assert [len(passages) for _, passages in generator.asked] == [1, 1]
+    assert [len(passages) for _, passages in generator.asked] == [1]
 
 
 def test_a_quote_of_marks_alone_stands_nowhere(index: Index) -> None:
@@ -497,3 +500,20 @@ def test_a_quote_of_marks_alone_stands_nowhere(index: Index) -> None:
         [OwnQuestion("goose", "goose.md", "…")], Pipeline(Retriever(index), generator=generator)
     )
     assert not result.found
+
+
+def test_outcomes_say_what_would_be_wrong_if_every_question_were_answered(index: Index) -> None:
+    def says(start: int, end: int, confidence: float) -> Draft:
+        return Draft((DraftSentence(plain_text(GOOSE[start:end]), (Span(0, start, end),)),), confidence)
+
+    flies = OwnQuestion("goose flies", "goose.md", "The goose flies to Egypt  in autumn.")
+    drafts = [says(0, 42, 0.9), says(40, 63, 0.2), says(0, 9, 0.3), says(0, 9, 0.4), Draft((), 0.0)]
+    questions = [flies, flies, OwnQuestion("goose", "goose.md", None), OwnQuestion("goose", None, None), flies]
+    eager = Pipeline(Retriever(index), generator=QueuedGenerator(*drafts), min_confidence=0)
+    assert outcomes(questions, eager) == [
+        Outcome(0.9, False),
+        Outcome(0.2, True),  # another sentence
+        Outcome(0.3, False),  # of a question without a quote, any of the right source
+        Outcome(0.4, True),  # the documents do not tell
+        Outcome(0.0, False),  # silence is never wrong
+    ]

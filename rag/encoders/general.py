@@ -13,6 +13,7 @@ import numpy as np
 
 from rag.encoders.base import TokenVectors, encodable, prompts_of, read_model_spec
 from rag.encoders.hub import model_folder
+from rag.encoders.quiet import first_line
 from rag.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class SentenceTransformerEncoder:
             model = SentenceTransformer(str(folder), device=device, trust_remote_code=False, local_files_only=not fetch)
             on_gpu = model.device.type == "cuda"
         except Exception as exc:  # it raises whatever its backends raise: OSError, ValueError, RuntimeError
-            raise EncoderError(f"cannot load the encoder {name!r}: {_first_line(exc)}; check the name or path") from exc
+            raise EncoderError(f"cannot load the encoder {name!r}: {first_line(exc)}; check the name or path") from exc
         self._model = model
         self._is_half = on_gpu if half is None else half
         self._prompts = prompts_of(model.prompts)
@@ -115,7 +116,7 @@ class SentenceTransformerEncoder:
                     part, prompt=prompt, batch_size=self._batch_size, output_value=None, show_progress_bar=False
                 )
             except (RuntimeError, ValueError, IndexError) as exc:
-                raise EncoderError(f"the encoder {self.name!r} failed: {_first_line(exc)}") from exc
+                raise EncoderError(f"the encoder {self.name!r} failed: {first_line(exc)}") from exc
             for i, (text, of_text) in enumerate(zip(part, found, strict=True)):
                 pooled = of_text["sentence_embedding"].float().cpu().numpy()
                 vectors[first + i] = pooled / max(float(np.linalg.norm(pooled)), 1e-12)
@@ -149,7 +150,7 @@ class SentenceTransformerEncoder:
                 show_progress_bar=False,
             )
         except (RuntimeError, ValueError, IndexError) as exc:
-            raise EncoderError(f"the encoder {self.name!r} failed: {_first_line(exc)}") from exc
+            raise EncoderError(f"the encoder {self.name!r} failed: {first_line(exc)}") from exc
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
     def count_tokens(self, text: str) -> int:
@@ -160,7 +161,3 @@ class SentenceTransformerEncoder:
         if isinstance(tokenizer, Tokenizer):  # models of single words
             return len(tokenizer.encode(text).ids)
         return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
-
-
-def _first_line(exc: Exception) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

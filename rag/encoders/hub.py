@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from rag.encoders.base import BUNDLE, DEFAULT_ENCODER, DEFAULT_REVISION, bundled_model
-from rag.errors import EncoderError
+from rag.encoders.quiet import first_line
+from rag.errors import EncoderError, RagError
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,28 @@ def model_folder(name: str, *, fetch: bool = True) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, ignore_patterns=_NOT_NEEDED))
     except Exception as exc:
-        reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-        raise EncoderError(f"cannot load the encoder {name!r}: {reason}; {hint}") from exc
+        raise EncoderError(f"cannot load the encoder {name!r}: {first_line(exc)}; {hint}") from exc
+
+
+def folder_of(what: str, name: str, *, fetch: bool, error: type[RagError]) -> Path:
+    """As `model_folder`, for a model that is no encoder.
+
+    Args:
+        what: it is, as messages call it: 'reranker'.
+        name: a path, or a name on the hub.
+        fetch: whether what is not on this machine may be fetched.
+        error: raised where the model is neither here nor to be had.
+    """
+    try:
+        return model_folder(name, fetch=fetch)
+    except EncoderError as exc:
+        if not fetch:
+            raise error(
+                f"the {what} {name!r} is not on this machine: load it once with fetch=True, or name a folder"
+            ) from exc
+        raise error(
+            f"cannot load the {what} {name!r}: {first_line(exc.__cause__ or exc)}; check the name or path"
+        ) from exc
 
 
 def _is_whole(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rag.calibration import Estimate
 from rag.composing import is_same_fact, lead_of, needs_lead, steps_around
 from rag.encoders import TokenEncoder, TokenVectors
 from rag.encoders.base import encodable
@@ -66,16 +68,21 @@ class Weights:
     space: str  # of the encoder whose token vectors they were fitted on; of no use with another
     sentence: tuple[float, ...]  # bias, then one for each of SENTENCE_FEATURES
     answered: tuple[float, ...]  # bias, then one for each of ANSWER_FEATURES
+    estimates: tuple[Estimate, ...] = ()  # cross-validated on what they were fitted on
+    sha256: str = ""  # of their file
 
 
 @cache
 def default_weights() -> Weights:
     """Those in the package."""
-    data = json.loads(files("rag.generators").joinpath("extractive.json").read_text(encoding="utf-8"))
+    text = files("rag.generators").joinpath("extractive.json").read_text(encoding="utf-8")
+    data = json.loads(text)
     return Weights(
         space=data["space"],
         sentence=(data["sentence"]["bias"], *(data["sentence"][name] for name in SENTENCE_FEATURES)),
         answered=(data["answered"]["bias"], *(data["answered"][name] for name in ANSWER_FEATURES)),
+        estimates=tuple(Estimate(*row) for row in data.get("estimates", ())),
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
 
 
@@ -247,10 +254,20 @@ def _retrieved(hit: Hit) -> float:
 
 
 def _sentences(passages: Sequence[Hit]) -> list[tuple[int, int, int]]:
-    """(passage, start, end) of each sentence, in characters of the passage; labels only where there is nothing else."""
+    """(passage, start, end) of each sentence, in characters of the passage.
+
+    Labels only where there is nothing else, and questions never.
+    """
     found = [(p, s, e) for p, hit in enumerate(passages) for s, e in sentence_spans(hit.chunk.text)]
     long = [(p, s, e) for p, s, e in found if len(passages[p].chunk.text[s:e].split()) >= _FEWEST_WORDS]
-    return long or found
+    # A question, such as those of a list of frequent ones, is like what is asked and answers nothing.
+    return [(p, s, e) for p, s, e in long if not _asks(passages[p].chunk.text[s:e])] or [
+        (p, s, e) for p, s, e in found if not _asks(passages[p].chunk.text[s:e])
+    ]
+
+
+def _asks(sentence: str) -> bool:
+    return sentence.rstrip("\"'”’)*_").endswith("?")
 
 
 def _tokens_between(read: TokenVectors, start: int, end: int) -> NDArray[np.float32]:
