@@ -1,22 +1,27 @@
-"""Fits the two logistic regressions of the extractive generator, and prints how good they are on what they never saw.
+"""Fits the two regressions of the extractive generator, and prints how good they are on what they never saw.
 
     python -m benchmarks.fit_extractive ../shared/data [--write]
 
+Which sentence answers is a conditional logit: a softmax over the sentences of all passages, whose loss is that of the
+right ones together. Whether what is shown holds the answer is a logistic regression.
+
 Fitted on: SQuAD 1.1 and 2.0 dev questions on articles with int(sha256(title), 16) % 3 != 0; SelQA dev questions on
-articles with int(sha256(title), 16) % 2 == 0; CLAPNQ dev questions with int(sha256(id), 16) % 2 == 0;
-benchmarks/technical_questions.jsonl, asked of the documentation of Rust, httpx, Datasette and sqlite-utils;
-benchmarks/hard_questions.jsonl, asked of the sample corpus. Everything else of these sets, and the sample corpus's own
-questions, are left for reports. Figures printed are of five-fold cross-validation over articles within that part.
+articles with int(sha256(title), 16) % 2 == 0; CLAPNQ dev questions with int(sha256(id), 16) % 2 == 0; of these only
+what the reader was not trained on ('tune' in benchmarks/questions.py); benchmarks/technical_questions.jsonl, asked of
+the documentation of Rust, httpx, Datasette and sqlite-utils; benchmarks/hard_questions.jsonl, asked of the sample
+corpus. Everything else of these sets, and the sample corpus's own questions, are left for reports. Figures printed are
+of five-fold cross-validation over articles. Each set weighs the same, SQuAD as one.
 
 Each collection is split into two halves by article: a question is asked of the half that holds its article, where it
 has an answer, and of the other, where it has none. Questions that share at most a third of their words with the
-sentence that answers them count as a set of their own ('-low'), and each set weighs the same.
+sentence that answers them are counted by themselves ('-low').
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tarfile
 import tempfile
@@ -26,17 +31,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.questions import Dataset, Question, of_hash, read_clapnq, read_selqa, read_squad
 from rag.encoders import Encoder, TokenEncoder, load_encoder
-from rag.generators.extractive import ANSWER_FEATURES, SENTENCE_FEATURES, Candidate, ExtractiveGenerator, Weights
+from rag.generators.extractive import (
+    ANSWER_FEATURES,
+    FAR_LESS_LIKELY,
+    MAX_SENTENCES,
+    SENTENCE_FEATURES,
+    Candidate,
+    ExtractiveGenerator,
+    Judged,
+    Weights,
+    answered_features,
+)
 from rag.index import Index
-from rag.pipeline import DEFAULT_PASSAGES
+from rag.pipeline import DEFAULT_MIN_CONFIDENCE, DEFAULT_PASSAGES
 from rag.retriever import Retriever
 from rag.sentences import sentence_spans
-from rag.types import Document
+from rag.types import Document, Hit
 from rag.words import stems, stop_stems
 
 HERE = Path(__file__).resolve().parent
@@ -49,9 +66,20 @@ class Example:
 
     stratum: str  # the set's name, with '-low' where question and answer share few words
     group: str
+    question: str
+    passages: tuple[Hit, ...]
     candidates: tuple[Candidate, ...]
     labels: tuple[int, ...]  # 1 right, 0 wrong, -1 not known
     asked_where_it_is: bool  # of the half that holds the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the reader says of one question's passages."""
+
+    example: Example
+    judged: tuple[Judged, ...]
+    labels: tuple[int, ...]
 
 
 def ingested(*folders: Path) -> dict[str, Document]:
@@ -95,8 +123,15 @@ def read_hard() -> Dataset:
     return Dataset("hard", tuple(documents.values()), dict.fromkeys(documents, "sample"), tuple(questions))
 
 
-def examples(dataset: Dataset, encoder: Encoder, *, n_questions: int) -> Iterator[Example]:
-    """Each question asked of the half that holds its article, and, where it has an answer, of the other half."""
+def examples(dataset: Dataset, unread: Dataset, encoder: Encoder, *, n_questions: int) -> Iterator[Example]:
+    """Each question asked of the half that holds its article, and, where it has an answer, of the other half.
+
+    Args:
+        dataset: whose documents are searched.
+        unread: the part of it that the reader was not trained on, whose questions are asked.
+        encoder: of the indexes.
+        n_questions: of each stratum, at most.
+    """
     assert isinstance(encoder, TokenEncoder)
     half = {group: n % 2 for n, group in enumerate(sorted(set(dataset.groups.values()), key=of_hash))}
     documents = {document.doc_id: document for document in dataset.documents}
@@ -107,8 +142,8 @@ def examples(dataset: Dataset, encoder: Encoder, *, n_questions: int) -> Iterato
         # Only their measurements are used here, not what weights they have.
         generators = [ExtractiveGenerator(encoder, index, weights=Weights("", (), ())) for index in indexes]
         taken: Counter[str] = Counter()
-        for i in np.random.RandomState(0).permutation(len(dataset.questions)):
-            question = dataset.questions[i]
+        for i in np.random.RandomState(0).permutation(len(unread.questions)):
+            question = unread.questions[i]
             text = documents[question.source].text if question.source else ""
             stratum = dataset.name + ("-low" if shares_few_words(question, text) else "")
             taken[stratum] += 1
@@ -122,9 +157,10 @@ def examples(dataset: Dataset, encoder: Encoder, *, n_questions: int) -> Iterato
                 sources = [passages[c.span.passage].chunk.doc_id for c in candidates]
                 labels = tuple(label(question, c, s, has_answer) for c, s in zip(candidates, sources, strict=True))
                 if candidates:
-                    yield Example(stratum, question.group, tuple(candidates), labels, has_answer)
+                    found = tuple(passages), tuple(candidates)
+                    yield Example(stratum, question.group, question.text, *found, labels, has_answer)
             if sum(taken.values()) % 200 == 0:
-                print(f"{dataset.name}: {dict(taken)}", file=sys.stderr)
+                print(f"{dataset.name}: {sum(taken.values())} questions", file=sys.stderr)
         for index in indexes:
             index.close()
 
@@ -147,27 +183,103 @@ def label(question: Question, candidate: Candidate, source: str, has_answer: boo
     return -1 if has_answer and any(string in candidate.text for string in question.anywhere) else 0
 
 
-def fit(train: Sequence[Example], space: str) -> Weights:
-    """Which sentence answers, and whether the best one does. Each stratum weighs the same."""
-    x: list[tuple[float, ...]] = []
-    y: list[int] = []
-    w: list[float] = []
-    found = [e for e in train if 1 in e.labels]
-    sizes = Counter(e.stratum for e in found)
-    for e in found:
-        rows = [i for i, value in enumerate(e.labels) if value >= 0]
-        x.extend(e.candidates[i].features for i in rows)
-        y.extend(e.labels[i] for i in rows)
-        w.extend([1 / sizes[e.stratum] / len(rows)] * len(rows))
-    sentence = logistic(x, y, w)
+def readings(train: Sequence[Example], encoder: Encoder) -> Iterator[Reading]:
+    """What the reader says of each."""
+    assert isinstance(encoder, TokenEncoder)
+    generator = ExtractiveGenerator(encoder, _NoWords(), weights=Weights("", (), ()))
+    for number, e in enumerate(train):
+        judged = generator.judged(e.question, e.passages, e.candidates)
+        place = {id(candidate): label for candidate, label in zip(e.candidates, e.labels, strict=True)}
+        yield Reading(e, tuple(judged), tuple(place[id(j.candidate)] for j in judged))
+        if number % 200 == 0:
+            print(f"read {number}", file=sys.stderr)
 
-    # A question whose passages miss its answer says nothing of either case.
-    judged = [e for e in train if not e.asked_where_it_is or 1 in e.labels]
-    shares = Counter((e.stratum, e.asked_where_it_is) for e in judged)
-    kinds = Counter(answered for _, answered in shares)
-    w = [1 / shares[e.stratum, e.asked_where_it_is] / kinds[e.asked_where_it_is] for e in judged]
-    best = [e.candidates[ranked(sentence, e)[0]].answered for e in judged]
-    return Weights(space, sentence, logistic(best, [int(e.asked_where_it_is) for e in judged], w))
+
+class _NoWords:
+    """Candidates are made already: nothing is asked of an index."""
+
+    def term_weights(self, stems: Sequence[str]) -> dict[str, float]:
+        return dict.fromkeys(stems, 1.0)
+
+    def known_words(self, stems: Sequence[str]) -> set[str]:
+        return set(stems)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The two regressions."""
+
+    sentence: tuple[float, ...]
+    answered: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What would be answered."""
+
+    order: tuple[int, ...]  # of the sentences, the likeliest first
+    features: tuple[float, ...]  # the values of ANSWER_FEATURES
+    n: int  # of sentences
+    is_right: bool | None  # whether one of them answers; None where that is not known
+
+
+def fit(train: Sequence[Reading]) -> Fitted:
+    """Which sentence answers, and whether one that is shown does."""
+    sentence = conditional_logit([r for r in train if r.example.asked_where_it_is and 1 in r.labels])
+    known = [(r, shown) for r in train if (shown := shown_of(sentence, r)).is_right is not None]
+    y = [int(bool(shown.is_right)) for _, shown in known]
+    answered = logistic([shown.features for _, shown in known], y, weights_of([r for r, _ in known]))
+    return Fitted(sentence, answered)
+
+
+def conditional_logit(found: Sequence[Reading]) -> tuple[float, ...]:
+    """Weights of SENTENCE_FEATURES, hardly regularised; sentences of which it is not known count nowhere."""
+    sizes = Counter(set_of(r) for r in found)
+    rows = []
+    for r in found:
+        kept = [i for i, label in enumerate(r.labels) if label >= 0]
+        x = np.array([r.judged[i].features for i in kept])
+        rows.append((1 / sizes[set_of(r)], x, np.array([r.labels[i] == 1 for i in kept])))
+
+    def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        total, slope = 1e-3 * float(w @ w), 2e-3 * w
+        for weight, x, right in rows:
+            z = x @ w
+            of_all, of_right = np.logaddexp.reduce(z), np.logaddexp.reduce(z[right])
+            total += weight * (of_all - of_right)
+            slope = slope + weight * (np.exp(z - of_all) @ x - np.exp(z[right] - of_right) @ x[right])
+        return total, slope
+
+    best = minimize(loss, np.zeros(len(SENTENCE_FEATURES)), jac=True, method="L-BFGS-B")
+    return tuple(map(float, best.x))
+
+
+def set_of(r: Reading) -> str:
+    return r.example.stratum.removesuffix("-low").removesuffix("-1.1").removesuffix("-2.0")
+
+
+def weights_of(readings: Sequence[Reading]) -> list[float]:
+    """Two of three questions are asked where they are answered; the sets of each kind weigh the same."""
+    sizes = Counter((set_of(r), r.example.asked_where_it_is) for r in readings)
+    kinds = Counter(answered for _, answered in sizes)
+    share = {True: 2 / 3, False: 1 / 3}
+    keys = [(set_of(r), r.example.asked_where_it_is) for r in readings]
+    return [share[key[1]] / sizes[key] / kinds[key[1]] for key in keys]
+
+
+def shown_of(sentence: Sequence[float], r: Reading) -> Shown:
+    """As `ExtractiveGenerator.generate` chooses, but for the same fact once more, leads and steps."""
+    odds = [float(np.dot(sentence, judged.features)) for judged in r.judged]
+    order = sorted(range(len(odds)), key=lambda i: -odds[i])
+    distinct: list[int] = []
+    for i in order:
+        if all(r.judged[i].candidate.text != r.judged[j].candidate.text for j in distinct):
+            distinct.append(i)
+    lead = odds[distinct[0]] - odds[distinct[1]] if len(distinct) > 1 else None
+    features = answered_features(r.judged[order[0]], r.judged, odds, lead)
+    labels = [r.labels[i] for i in distinct[:MAX_SENTENCES] if odds[i] >= odds[order[0]] - FAR_LESS_LIKELY]
+    is_right = True if 1 in labels else None if -1 in labels else False
+    return Shown(tuple(order), features, len(labels), is_right)
 
 
 def logistic(x: Sequence[Sequence[float]], y: Sequence[int], w: Sequence[float]) -> tuple[float, ...]:
@@ -176,64 +288,93 @@ def logistic(x: Sequence[Sequence[float]], y: Sequence[int], w: Sequence[float])
     return (float(model.intercept_[0]), *map(float, model.coef_[0]))
 
 
-def ranked(sentence: Sequence[float], e: Example) -> list[int]:
-    """Positions of the candidates, the likeliest first."""
-    return sorted(range(len(e.candidates)), key=lambda i: -float(np.dot(sentence[1:], e.candidates[i].features)))
-
-
-def report(train: Sequence[Example], *, folds: int = 5) -> dict[str, dict[str, float]]:
-    """Cross-validated over articles: sentence@1, sentence@3, and how well confidence tells answered from not."""
+def report(train: Sequence[Reading], *, folds: int = 5) -> tuple[dict[str, dict[str, float]], list[list[float]]]:
+    """Cross-validated over articles: sentence@1, sentence@3, how well confidence tells; and the estimated errors."""
     # Sets of one or a few groups are spread by question instead.
-    few = {s for s in {e.stratum for e in train} if len({e.group for e in train if e.stratum == s}) < folds}
-    fold_of = [of_hash(e.group) % folds if e.stratum not in few else n % folds for n, e in enumerate(train)]
-    hits: dict[str, list[tuple[bool, bool]]] = {}
-    scores: dict[str, list[tuple[float, bool]]] = {}
+    strata = {r.example.stratum for r in train}
+    few = {s for s in strata if len({r.example.group for r in train if r.example.stratum == s}) < 2 * folds}
+    fold_of = [
+        of_hash(r.example.question if r.example.stratum in few else r.example.group) % folds for r in train
+    ]  # fmt: skip
+    told: list[tuple[Reading, Shown, float]] = []
     for fold in range(folds):
-        weights = fit([e for e, f in zip(train, fold_of, strict=True) if f != fold], "")
-        for e in (e for e, f in zip(train, fold_of, strict=True) if f == fold):
-            order = ranked(weights.sentence, e)
-            if e.asked_where_it_is:
-                first = [e.labels[i] == 1 for i in order[:3]]
-                hits.setdefault(e.stratum, []).append((first[0], any(first)))
-            z = weights.answered[0] + float(np.dot(weights.answered[1:], e.candidates[order[0]].answered))
-            scores.setdefault(e.stratum, []).append((z, e.asked_where_it_is))
-    out = {}
-    for name in sorted(hits):
-        odds, truth = np.array([s for s, _ in scores[name]]), np.array([t for _, t in scores[name]])
-        out[name] = {
-            "questions": len(hits[name]),
-            "sentence@1": round(float(np.mean([a for a, _ in hits[name]])), 4),
-            "sentence@3": round(float(np.mean([b for _, b in hits[name]])), 4),
-            "answered_when_answerable": round(float((odds[truth] > 0).mean()), 4),
-        }
-        if not truth.all():
-            out[name]["abstained_when_not"] = round(float((odds[~truth] <= 0).mean()), 4)
-            out[name]["abstain_auroc"] = round(float(roc_auc_score(truth, odds)), 4)
-    return out
+        fitted = fit([r for r, f in zip(train, fold_of, strict=True) if f != fold])
+        for r in (r for r, f in zip(train, fold_of, strict=True) if f == fold):
+            shown = shown_of(fitted.sentence, r)
+            z = fitted.answered[0] + float(np.dot(fitted.answered[1:], shown.features))
+            told.append((r, shown, 1 / (1 + math.exp(-z))))
+    out: dict[str, dict[str, float]] = {}
+    for name in sorted(strata):
+        mine = [row for row in told if row[0].example.stratum == name]
+        inside = [row for row in mine if row[0].example.asked_where_it_is]
+        outside = [row for row in mine if not row[0].example.asked_where_it_is]
+        first = [[r.labels[i] == 1 for i in shown.order[:3]] for r, shown, _ in inside]
+        row: dict[str, float] = {"questions": len(inside) or len(outside)}
+        if inside:
+            row["sentence@1"] = _mean([one[0] for one in first])
+            row["sentence@3"] = _mean([any(one) for one in first])
+            row["sentences_shown"] = round(float(np.mean([shown.n for _, shown, _ in inside])), 2)
+            row["shown"] = _mean([bool(shown.is_right) for _, shown, _ in inside])
+            row["answered_when_answerable"] = _mean([p >= DEFAULT_MIN_CONFIDENCE for _, _, p in inside])
+            row["wrong_of_all"] = _mean([p >= DEFAULT_MIN_CONFIDENCE and not s.is_right for _, s, p in inside])
+        if outside:
+            row["abstained_when_not"] = _mean([p < DEFAULT_MIN_CONFIDENCE for _, _, p in outside])
+        if inside and outside:
+            truth = [1] * len(inside) + [0] * len(outside)
+            row["abstain_auroc"] = round(float(roc_auc_score(truth, [p for _, _, p in inside + outside])), 4)
+        out[name] = row
+    return out, _estimates(told)
+
+
+def _mean(values: Sequence[bool]) -> float:
+    return round(float(np.mean(values)), 4)
+
+
+def _estimates(told: Sequence[tuple[Reading, Shown, float]]) -> list[list[float]]:
+    """(confidence, share of questions with a wrong answer if those of it and above are answered)."""
+    known = [row for row in told if row[1].is_right is not None]
+    weights = np.array(weights_of([r for r, _, _ in known]))
+    wrong = np.array([not shown.is_right for _, shown, _ in known])
+    confidences = np.array([p for _, _, p in known])
+    return [
+        [round(least, 2), round(float((weights * (wrong & (confidences >= least))).sum() / weights.sum()), 4)]
+        for least in np.arange(0, 1, 0.01)
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with squad/, selqa/, clapnq/ and docs/")
-    parser.add_argument("--questions", type=int, default=800, help="of each set and stratum, at most")
+    parser.add_argument(
+        "--questions",
+        type=int,
+        default=800,
+        help="of each set and stratum, at most",
+    )
     parser.add_argument("--write", action="store_true", help="replace rag/generators/extractive.json")
     options = parser.parse_args()
     encoder = load_encoder()
+    data = options.data
+    technical, hard = read_technical(data), read_hard()
     sets = [
-        read_squad(options.data, "1.1", part="fit"), read_squad(options.data, "2.0", part="fit"),
-        read_selqa(options.data, part="fit"), read_clapnq(options.data, part="fit"),
-        read_technical(options.data), read_hard(),
+        (read_squad(data, "1.1", part="fit"), read_squad(data, "1.1", part="tune")),
+        (read_squad(data, "2.0", part="fit"), read_squad(data, "2.0", part="tune")),
+        (read_selqa(data, part="fit"), read_selqa(data, part="tune")),
+        (read_clapnq(data, part="fit"), read_clapnq(data, part="tune")),
+        (technical, technical), (hard, hard),
     ]  # fmt: skip
-    train = [e for dataset in sets for e in examples(dataset, encoder, n_questions=options.questions)]
-    figures, weights = report(train), fit(train, encoder.space)
+    train = [e for whole, unread in sets for e in examples(whole, unread, encoder, n_questions=options.questions)]
+    read_by = [r for r in readings(train, encoder) if r.judged]
+    (figures, estimates), fitted = report(read_by), fit(read_by)
     written = {
         "fitted_by": "python -m benchmarks.fit_extractive DATA --write",
         "fitted_on": " ".join((__doc__ or "").split("Fitted on: ")[1].split(". Everything")[0].split()),
         "encoder": encoder.name,
         "space": encoder.space,
         "cross_validated": figures,
-        "sentence": named(("bias", *SENTENCE_FEATURES), weights.sentence),
-        "answered": named(("bias", *ANSWER_FEATURES), weights.answered),
+        "sentence": named(SENTENCE_FEATURES, fitted.sentence),
+        "answered": named(("bias", *ANSWER_FEATURES), fitted.answered),
+        "estimates": estimates,
     }
     print(json.dumps(written, indent=2))
     if options.write:

@@ -1,13 +1,15 @@
 """Public sets of questions about passages, and which part of each something may be fitted on.
 
 A question belongs to one part for good, by a hash of its article or of itself: what is fitted or chosen on 'fit' is
-reported on 'rest'.
+reported on 'rest'. 'fit' is 'train', what the reader is trained on, and 'tune', what it has not seen, on which all that
+stands on its readings is fitted and calibrated.
 
-| set | 'fit' | of the hash of |
-| --- | --- | --- |
-| squad | int(sha256, 16) % 3 != 0 | the article's title |
-| selqa | int(sha256, 16) % 2 == 0 | the article's title |
-| clapnq | int(sha256, 16) % 2 == 0 | the question's id |
+| set | 'fit' | 'tune', of 'fit' | of the hash of |
+| --- | --- | --- | --- |
+| squad | int(sha256, 16) % 3 != 0 | int(sha256, 16) // 3 % 4 == 0 | the article's title |
+| selqa | int(sha256, 16) % 2 == 0 | int(sha256, 16) // 2 % 4 == 0 | the article's title |
+| clapnq | int(sha256, 16) % 2 == 0 | int(sha256, 16) // 2 % 3 == 0 | the question's id |
+| policyqa | int(sha256, 16) % 2 == 0 | int(sha256, 16) // 2 % 4 == 0 | the policy's title |
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any, Literal
 
 from rag.types import Document, Section
 
-Part = Literal["fit", "rest"]
+Part = Literal["fit", "train", "tune", "rest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +50,21 @@ def of_hash(text: str) -> int:
     return int(hashlib.sha256(text.encode()).hexdigest(), 16)
 
 
-_IS_FIT: dict[str, Callable[[int], bool]] = {
-    "squad": lambda n: n % 3 != 0,
-    "selqa": lambda n: n % 2 == 0,
-    "clapnq": lambda n: n % 2 == 0,
+_ONE_OF: dict[str, tuple[Callable[[int], bool], int, int]] = {
+    # in 'fit', the divisor of what tells 'tune' from 'train', and one of how many is 'tune'
+    "squad": (lambda n: n % 3 != 0, 3, 4),
+    "selqa": (lambda n: n % 2 == 0, 2, 4),
+    "clapnq": (lambda n: n % 2 == 0, 2, 3),
+    "policyqa": (lambda n: n % 2 == 0, 2, 4),
 }
 
 
 def is_in(part: Part, name: str, key: str) -> bool:
     """Whether what has this key is in that part of a set."""
-    return _IS_FIT[name](of_hash(key)) == (part == "fit")
+    n = of_hash(key)
+    is_fit, divisor, one_of = _ONE_OF[name]
+    own = ("tune" if n // divisor % one_of == 0 else "train") if is_fit(n) else "rest"
+    return own == part or (part == "fit" and own != "rest")
 
 
 def read_squad(data: Path, version: str, *, part: Part) -> Dataset:
@@ -77,6 +84,23 @@ def read_squad(data: Path, version: str, *, part: Part) -> Dataset:
                 strings = tuple(sorted({answer["text"] for answer in asked["answers"]}))
                 questions.append(Question(asked["question"], source, title, tuple(sorted(spans)), strings))
     return Dataset(f"squad-{version}", tuple(documents), groups, tuple(questions))
+
+
+def read_policyqa(data: Path, *, part: Part) -> Dataset:
+    """The policies of one part with all their questions; several questions are asked in the same words."""
+    with gzip.open(data / "policyqa" / "dev.json.gz", "rt", encoding="utf-8") as file:
+        policies = [p for p in json.load(file)["data"] if is_in(part, "policyqa", p["title"])]
+    documents, groups, questions = [], {}, []
+    for policy in policies:
+        title = policy["title"]
+        for n, paragraph in enumerate(policy["paragraphs"]):
+            source = f"{title}#{n}"
+            documents.append(Document(source, paragraph["context"], title=title))
+            groups[source] = title
+            for asked in paragraph["qas"]:
+                spans = {(a["answer_start"], a["answer_start"] + len(a["text"])) for a in asked["answers"]}
+                questions.append(Question(asked["question"], source, title, tuple(sorted(spans))))
+    return Dataset("policyqa", tuple(documents), groups, tuple(questions))
 
 
 def read_selqa(data: Path, *, part: Part) -> Dataset:

@@ -20,7 +20,7 @@ from rag.retriever import Retriever
 from rag.runs import interval_json
 from rag.sentences import sentence_spans
 from rag.significance import mean_interval
-from rag.types import DraftSentence, Hit, JsonValue
+from rag.types import DraftSentence, Hit, JsonValue, Span
 
 _COVERAGES = 20  # points of the curve of risk
 
@@ -34,8 +34,9 @@ class AskedResult:
     confidence: float
     abstained: bool
     is_right: tuple[bool, ...]  # of each sentence of the draft, the best first
+    is_answer_right: bool  # of what is shown, or would be: whether any sentence is right
     in_gold: tuple[tuple[bool, ...], ...]  # of each: which of its footnotes stand in the document asked about
-    short: str | None  # the answer's short answer; None where it has none
+    short: str | None  # the draft's short answer; None where it has none
     elsewhere: float | None  # confidence where its article is filtered out; None where the question has no answer
     ms: float
 
@@ -52,9 +53,10 @@ def evaluate_answers(
 
     A draft is what the generator finds, the best sentence first, before it is decided whether to show any, and how
     many. `sentence@k`: one of its first k sentences is right: it holds a gold answer as an exact substring, or, where a
-    set marks whole sentences, overlaps one of these. `exact_match` and `f1` are SQuAD's own, of the short answer, where
-    there is one. `abstain_auroc`: how well confidence tells the questions as they are from the same ones with their
-    article filtered out; `unanswerable_auroc`: from those that the set says nothing answers. `citation_precision`: the
+    set marks whole sentences, overlaps one of these. `exact_match` and `f1` are SQuAD's own, of the draft's short
+    answer; none is a wrong one. `abstain_auroc`: how well confidence tells the questions as they are from the same ones
+    with their article filtered out; `unanswerable_auroc`: from those that the set says nothing answers.
+    `citation_precision`: the
     share of first footnotes that stand in the document that was asked about; `citation_recall`: of drafts with any
     there. `risk_coverage`: the share of wrong first sentences among those answered, if the most confident share were.
 
@@ -101,14 +103,23 @@ def _ask(pipeline: Pipeline, data: AnswerSet, question: AskedQuestion) -> AskedR
         confidence=answer.confidence,
         abstained=answer.abstained,
         is_right=tuple(_is_right(question, sentence, hits) for sentence in draft.sentences),
+        is_answer_right=any(
+            _is_right(question, sentence, hits)
+            for sentence in (draft.sentences if draft.answer is None else draft.answer)
+        ),
         in_gold=tuple(
             tuple(hits[span.passage].chunk.doc_id == question.source for span in sentence.spans)
             for sentence in draft.sentences
         ),
-        short=answer.short_answer.text if answer.short_answer else None,
+        short=_quote(draft.short, hits) if draft.short else None,
         elsewhere=elsewhere,
         ms=answer.timings_ms["total"],
     )
+
+
+def _quote(span: Span, hits: Sequence[Hit]) -> str:
+    chunk = hits[span.passage].chunk
+    return chunk.text[span.start - chunk.start : span.end - chunk.start]
 
 
 def _is_right(question: AskedQuestion, sentence: DraftSentence, hits: Sequence[Hit]) -> bool:
@@ -116,8 +127,7 @@ def _is_right(question: AskedQuestion, sentence: DraftSentence, hits: Sequence[H
         chunk = hits[span.passage].chunk
         if chunk.doc_id == question.source and any(s < span.end and span.start < e for s, e in question.spans):
             return True
-        quote = chunk.text[span.start - chunk.start : span.end - chunk.start]
-        if any(text in quote for text in question.answers):
+        if any(text in _quote(span, hits) for text in question.answers):
             return True
     return any(text in sentence.text for text in question.answers)
 
@@ -125,7 +135,8 @@ def _is_right(question: AskedQuestion, sentence: DraftSentence, hits: Sequence[H
 def _figures(data: AnswerSet, results: Sequence[AskedResult]) -> dict[str, JsonValue]:
     answerable = [r for r in results if r.question.is_answerable]
     others = [r for r in results if not r.question.is_answerable]
-    worded = [(r.short, r.question.answers) for r in answerable if r.question.answers and r.short is not None]
+    has_short = any(r.short is not None for r in answerable)  # a generator without them has no such figures
+    worded = [(r.short or "", r.question.answers) for r in answerable if r.question.answers and has_short]
     cited = [r for r in answerable if r.in_gold and r.in_gold[0]]
     shares: dict[str, list[bool] | list[float]] = {
         "sentence@1": [any(r.is_right[:1]) for r in answerable],

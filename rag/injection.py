@@ -170,7 +170,7 @@ _TAGS = re.compile("[\U000e0000-\U000e007f]")  # letters that no font shows, and
 
 
 def orders(text: str) -> list[tuple[int, int]]:
-    """(start, end) of each sentence that looks like an order to a model, with a block of code that follows it.
+    """(start, end) of each sentence or heading that looks like an order to a model, with a block of code behind it.
 
     Text that cannot be seen, of Unicode's tag characters, is such an order whatever it says. Letters that look alike
     and characters of no width do not hide one.
@@ -180,7 +180,7 @@ def orders(text: str) -> list[tuple[int, int]]:
     looked_for = [order for words, order in _ORDERS if any(word in low for word in words)]
     if not looked_for and not _TAGS.search(text):
         return found
-    spans = sentence_spans(text)
+    spans = _with_lines_between(text, sentence_spans(text))
     for i, (start, end) in enumerate(spans):
         seen = _seen(text[start:end])
         if not _TAGS.search(text[start:end]) and not any(order.search(seen) for order in looked_for):
@@ -201,6 +201,9 @@ def without_orders(hit: Hit, before: str = "") -> tuple[Hit, list[str]]:
         before: what stands in front of it in its document: an order there can go on in the passage.
     """
     text = hit.chunk.text
+    if above := orders(hit.chunk.context):  # a title or heading
+        without, orders_in = without_orders(replace(hit, chunk=replace(hit.chunk, context="")), before)
+        return without, [*(hit.chunk.context[start:end] for start, end in above), *orders_in]
     found = [(max(s - len(before), 0), e - len(before)) for s, e in orders(before + text) if e > len(before)]
     if not found:
         return hit, []
@@ -216,6 +219,19 @@ def _seen(text: str) -> str:
         plain = unicodedata.normalize("NFKC", text)
         text = "".join(c for c in plain if unicodedata.category(c) != "Cf").replace("’", "'")
     return text
+
+
+def _with_lines_between(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The sentences, and what stands between them and is none, line by line: headings, for one."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    for start, end in [*spans, (len(text), len(text))]:
+        lines = re.finditer(r"\S[^\n]*", text[at:start])
+        found += [(at + line.start(), at + line.start() + len(line[0].rstrip())) for line in lines]
+        if end > start:
+            found.append((start, end))
+        at = end
+    return found
 
 
 def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -37,6 +37,22 @@ _HOW_TO = re.compile(
 )
 
 
+_TELL = re.compile(
+    r"^\W*(?:please )?(?:explain|describe|summari[sz]e|compare|list|tell me about|give an overview)\b", re.I
+)
+_EXPLAIN = re.compile(r"\bwhy\b|\bhow (?:do|does|did|is|are|was|were|can|could|should|would|to|come)\b", re.IGNORECASE)
+_YES_OR_NO = re.compile(
+    r"^\W*(?:is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|should|may|might|must)\b", re.IGNORECASE
+)
+
+
+def asks_for_words(question: str) -> bool:
+    """Whether a few words can answer it: not where it asks why or how, yes or no, or for a description."""
+    if expected_kind(question) is not None:
+        return True
+    return not any(pattern.search(question) for pattern in (_TELL, _EXPLAIN, _YES_OR_NO, _HOW_TO))
+
+
 def asks_how_to(question: str) -> bool:
     """Whether it asks for steps to take."""
     return _HOW_TO.search(question) is not None

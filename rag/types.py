@@ -151,6 +151,7 @@ class Draft:
     sentences: tuple[DraftSentence, ...]  # the best first
     confidence: float | None  # 0 to 1: how likely the passages answer at all; None where the generator cannot tell
     answer: tuple[DraftSentence, ...] | None = None  # what is said, in the order of reading; None for all sentences
+    short: Span | None = None  # the few words of the best sentence that answer
 
 
 @dataclass(frozen=True, slots=True)

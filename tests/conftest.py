@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rag.index import Index
-from tests.fakes import HashingEncoder
+from tests.fakes import HashingEncoder, WordReader
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it: no test asks the hub
 
@@ -39,8 +39,9 @@ def docs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fake_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extractive generator reads with the fake encoder in place of the default model."""
+    """The extractive generator reads with the fake encoder and reader in place of the default model."""
     monkeypatch.setattr("rag.pipeline.load_encoder", lambda: HashingEncoder(max_tokens=256))
+    monkeypatch.setattr("rag.generators.extractive.CompiledReader.load", lambda _precision: WordReader())
 
 
 @pytest.fixture(scope="session")

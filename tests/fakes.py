@@ -15,9 +15,10 @@ from rag.claims import links, names, numbers
 from rag.encoders import TokenVectors
 from rag.generators import Message
 from rag.loaders import Limits, Loaded, load
+from rag.reader import SentenceRead
 from rag.sentences import sentence_spans
 from rag.support import Support
-from rag.types import Draft, Hit, Span
+from rag.types import Chunk, Draft, Hit, Span
 
 
 class HashingEncoder:
@@ -165,3 +166,29 @@ class InProcessLoader:
 
     def load(self, path: Path, *, source: str) -> Loaded:
         return load(path, source=source, limits=self._limits)
+
+
+class WordReader:
+    """Says of a sentence: twice the share of the question's words in it, less 1; short is its longest other word."""
+
+    name = "words"
+
+    def __init__(self) -> None:
+        self.read_passages: list[str] = []
+
+    def read(
+        self, question: str, passages: Sequence[Chunk], sentences: Sequence[Sequence[tuple[int, int]]]
+    ) -> list[list[SentenceRead]]:
+        self.read_passages += [passage.text for passage in passages]
+        asked = set(re.findall(r"\w+", question.casefold()))
+        return [
+            [self._of(asked, passage.text, *span) for span in spans]
+            for passage, spans in zip(passages, sentences, strict=True)
+        ]
+
+    def _of(self, asked: set[str], text: str, start: int, end: int) -> SentenceRead:
+        words = list(re.finditer(r"\w+", text[start:end]))
+        share = len(asked & {word[0].casefold() for word in words}) / max(len(asked), 1)
+        new = [word for word in words if word[0].casefold() not in asked] or words
+        longest = max(new, key=lambda word: len(word[0]))
+        return SentenceRead(2 * share - 1, (start + longest.start(), start + longest.end()), float(len(longest[0])))

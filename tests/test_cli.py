@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -658,3 +659,49 @@ def test_ctrl_c_while_waiting_for_another_writer_ends_at_once(run: Run, folder: 
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (130, "waiting\n", "\nStopped.\n")
+
+
+def test_a_server_that_is_down_gets_the_extractive_answer_and_a_line_that_says_so(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    asked = ("ask", "How many hours a day do cats sleep?", "--generator", f"openai:m@http://127.0.0.1:{port}")
+    result = run(*asked)
+    assert result.exit_code == 0
+    assert "Cats sleep for sixteen hours a day.[1]" in result.stdout
+    assert f"127.0.0.1:{port}" in result.stderr
+    assert "These are the documents' own words" in result.stderr
+    assert "(extractive, confidence" in result.stderr
+    answer = json.loads(run(*asked, "--json").stdout)
+    assert answer["generator"] == "extractive"
+    assert answer["notes"][0].startswith("These are the documents' own words")
+
+
+def test_a_generator_of_no_known_form_is_one_line_and_exit_1(run: Run, folder: Path) -> None:
+    run("ingest", "docs")
+    result = run("ask", "cats?", "--generator", "llama")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("rag: expected a generator in the form extractive, transformers:")
+
+
+def test_calibrated_on_own_questions_max_error_is_no_estimate_any_more(run: Run, folder: Path, tmp_path: Path) -> None:
+    run("ingest", "docs")
+    asked = ("ask", "How many hours a day do cats sleep?", "--max-error", "0.2")
+    assert "is an estimate here: rag calibrate FILE makes it a bound." in run(*asked).stderr
+    rows = [
+        {
+            "question": "How many hours do cats sleep?",
+            "source": "sub/cats.txt",
+            "quote": "Cats sleep for sixteen hours",
+        },
+        {"question": "When are cats awake?", "source": "sub/cats.txt", "quote": "They are awake at dusk."},
+        {"question": "Who won the cup?", "source": None, "quote": None},
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * 3))
+    result = run("calibrate", "mine.jsonl")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0].startswith("9 questions; answered whatever the confidence, ")
+    calibrated = json.loads(run("calibrate", "mine.jsonl", "--json").stdout)
+    assert [row["max_error"] for row in calibrated["shares"]] == [0.05, 0.1, 0.2]
+    assert calibrated["shares"][0] == {"max_error": 0.05, "answered": 0, "wrong": 0}  # nine are too few
+    assert "estimate" not in run(*asked).stderr

@@ -20,17 +20,21 @@ from rag.generators.extractive import (
 from rag.sentences import plain_text
 from rag.types import Chunk, Draft, DraftSentence, Hit, Span
 from rag.words import stems, stop_stems
-from tests.fakes import EqualWords, HashingEncoder
+from tests.fakes import EqualWords, HashingEncoder, WordReader
 
 GEESE = "Geese graze on grass near the lake. The goose flies to Egypt in autumn. Foxes sleep in winter."
-# The match and three times the coverage, less 3; confidence is the match of the best sentence.
+# The match and three times the coverage, whatever the reader says; confidence is the match of the best sentence.
 
 
 def answered_by(bias: float = 0.0, **features: float) -> tuple[float, ...]:
     return (bias, *(features.get(name, 0.0) for name in ANSWER_FEATURES))
 
 
-WEIGHTS = Weights("", (-3.0, 1.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0), answered_by(match=1.0))
+def chosen_by(**features: float) -> tuple[float, ...]:
+    return tuple(features.get(name, 0.0) for name in SENTENCE_FEATURES)
+
+
+WEIGHTS = Weights("", chosen_by(match=1.0, coverage=3.0), answered_by(match=1.0))
 
 
 def passage(text: str, *, doc_id: str = "a.txt", start: int = 0, context: str = "") -> Hit:
@@ -39,15 +43,17 @@ def passage(text: str, *, doc_id: str = "a.txt", start: int = 0, context: str = 
 
 def generator(*, max_sentences: int = 3, weights: Weights = WEIGHTS, unknown: str = "") -> ExtractiveGenerator:
     vocabulary = EqualWords(*unknown.split())
-    return ExtractiveGenerator(HashingEncoder(), vocabulary, max_sentences=max_sentences, weights=weights)
+    return ExtractiveGenerator(
+        HashingEncoder(), vocabulary, reader=WordReader(), max_sentences=max_sentences, weights=weights
+    )
 
 
 def of_sentence(candidate: Candidate) -> dict[str, float]:
-    return dict(zip(SENTENCE_FEATURES, candidate.features, strict=True))
+    return dict(zip(SENTENCE_FEATURES, candidate.features, strict=False))  # the last is the reader's
 
 
 def of_answer(candidate: Candidate) -> dict[str, float]:
-    return dict(zip(ANSWER_FEATURES, candidate.answered, strict=True))
+    return dict(zip(ANSWER_FEATURES, candidate.answered, strict=False))  # the rest is the reader's
 
 
 def test_the_sentence_with_the_words_of_the_question_comes_first() -> None:
@@ -116,7 +122,8 @@ def test_the_features_of_a_sentence_are_as_their_names_say() -> None:
     names = of_sentence(second)
     assert names["coverage"] == 1  # 'museum' and 'opened'
     assert names["coverage_around"] == 0
-    assert names["fits_kind"] == names["asks_for_fact"] == 1
+    assert names["fits_kind"] == 1
+    assert (names["passage_rank"], names["passage_score"]) == (1, 1)
     assert names["words"] == pytest.approx(math.log(1 + 5))
     names = of_sentence(first)
     assert (names["coverage"], names["coverage_around"]) == (0.5, 0.5)
@@ -163,9 +170,11 @@ def test_a_question_without_words_gets_a_draft_with_no_coverage() -> None:
 
 def test_the_packages_weights_name_every_feature() -> None:
     weights = default_weights()
-    assert len(weights.sentence) == 1 + len(SENTENCE_FEATURES)
+    assert len(weights.sentence) == len(SENTENCE_FEATURES)
     assert len(weights.answered) == 1 + len(ANSWER_FEATURES)
-    assert weights.sentence[1 + SENTENCE_FEATURES.index("match")] > 0
+    assert weights.sentence[SENTENCE_FEATURES.index("match")] > 0
+    assert len(weights.estimates) == 100
+    assert [row.error for row in weights.estimates] == sorted((row.error for row in weights.estimates), reverse=True)
     assert weights.answered[1 + ANSWER_FEATURES.index("names_missing")] < 0
 
 
@@ -232,3 +241,27 @@ def test_a_question_for_steps_gets_all_of_them_in_order() -> None:
         "Open the lid of it.", "Take out the old filter.", "Close the lid of it.",
     ]  # fmt: skip
     assert draft.sentences[0].text == "Take out the old filter."
+
+
+def test_what_the_reader_marks_counts_in_prose_and_not_in_code() -> None:
+    made = generator(weights=replace(WEIGHTS, sentence=chosen_by(short=1.0)))
+    text = "Geese fly far in May. In autumn the goose flies to Alexandria. Nothing else happens here."
+    draft = made.generate("where does a goose go", [passage(text, start=5)])
+    assert draft.sentences[0].text == "In autumn the goose flies to Alexandria."
+    at = 5 + text.index("Alexandria")
+    assert draft.short == Span(0, at, at + 10)  # the fake's: its longest new word
+    code = f"{text} `go_to(egypt)` `fly_far()` `stay_here()`"
+    assert made.generate("where does a goose go", [passage(code)]).sentences[0].text == "Geese fly far in May."
+
+
+@pytest.mark.parametrize("question", ["Why does it fly?", "How does it fly?", "Does it fly?", "Describe the goose."])
+def test_what_a_few_words_cannot_answer_has_no_short_answer(question: str) -> None:
+    assert generator().generate(question, [passage(GEESE)]).short is None
+    assert generator().generate("Where does it fly?", [passage(GEESE)]).short is not None
+
+
+def test_a_question_in_the_passage_is_no_answer() -> None:
+    faq = "Where does the goose fly in autumn? It goes to Egypt, as all geese do."
+    draft = generator().generate("Where does the goose fly in autumn?", [passage(faq)])
+    assert [sentence.text for sentence in draft.sentences] == ["It goes to Egypt, as all geese do."]
+    assert generator().generate("Where?", [passage("Where does the goose fly?")]) == Draft((), 0.0)

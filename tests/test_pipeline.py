@@ -12,7 +12,7 @@ from rag.generators.extractive import ExtractiveGenerator
 from rag.index import Index
 from rag.pipeline import NOT_FOUND, Pipeline
 from rag.retriever import Retriever
-from rag.types import Citation, Document, Draft, DraftSentence, Section, Sentence, Span
+from rag.types import Citation, Document, Draft, DraftSentence, Section, Sentence, ShortAnswer, Span
 from tests.fakes import HashingEncoder, QueuedGenerator, WordChecker
 
 pytestmark = pytest.mark.usefixtures("fake_reading")
@@ -132,7 +132,7 @@ def test_a_number_of_a_note_in_the_text_does_not_pass_for_a_footnote(tmp_path: P
 
 def test_below_the_least_confidence_the_documents_do_not_tell(index: Index) -> None:
     said = quote(0, 9)
-    for confidence, abstained in ((0.59, True), (0.6, False), (float("nan"), True)):
+    for confidence, abstained in ((0.39, True), (0.4, False), (float("nan"), True)):
         answer = pipeline(index, said, confidence=confidence).ask("goose")
         assert answer.abstained == abstained
         assert (answer.text == NOT_FOUND) == abstained
@@ -197,3 +197,23 @@ def test_arguments_that_cannot_work_are_refused(index: Index) -> None:
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(UsageError, match=f"expected a confidence from 0 to 1, got {wrong!r}"):
             Pipeline(Retriever(index), min_confidence=wrong)
+
+
+def test_the_short_answer_stands_in_a_footnote_of_the_answer(index: Index) -> None:
+    def short(span: Span) -> ShortAnswer | None:
+        made = Draft((quote(33, 61), quote(0, 32)), 0.9, short=span)
+        return Pipeline(Retriever(index), generator=QueuedGenerator(made)).ask("goose").short_answer
+
+    at = GOOSE.index("Egypt")
+    assert short(Span(0, at, at + 5)) == ShortAnswer("Egypt", 1, at, at + 5)
+    assert short(Span(0, 4, 9)) == ShortAnswer("goose", 2, 4, 9)
+    assert short(Span(0, 63, 67)) is None  # in the passage, but in no footnote
+    assert short(Span(7, 0, 4)) is None
+
+
+def test_silence_shows_what_comes_near_and_only_what_does(index: Index) -> None:
+    answer = pipeline(index, quote(0, 32), confidence=0.2).ask("goose")
+    assert (answer.abstained, answer.citations) == (True, ())
+    assert answer.near_miss == Citation(1, "goose.pdf", "Geese", 1, None, 0, 32, "The goose is a bird of the lake.")
+    assert pipeline(index, quote(0, 32), confidence=0.1).ask("goose").near_miss is None
+    assert pipeline(index, confidence=0.9).ask("goose").near_miss is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import textwrap
 import time
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from rag.progress import Progress
     from rag.runs import ChangedQuery, RankedDocument
     from rag.store import DocumentRow
-    from rag.types import Answer, Citation, Explanation, Hit, JsonValue, Passage, Sentence
+    from rag.types import Answer, Citation, Explanation, Hit, JsonValue, Passage, Sentence, ShortAnswer
 
 UNSUPPORTED = "[?]"  # behind a sentence that the passages do not support
 _SENTENCES_SHOWN = 2  # of those that carry the similarity
@@ -189,7 +190,7 @@ class AnswerPrinter:
         else:
             click.echo()
         for citation in answer.citations:
-            _print_citation(citation)
+            _print_citation(citation, answer.short_answer)
         for note in answer.notes:
             click.echo(f"\n{textwrap.fill(clean(note), width=_width())}", err=True)
         seconds = answer.timings_ms.get("total", 0.0) / 1000
@@ -216,9 +217,18 @@ def _print_silence(answer: Answer, where: Sequence[str]) -> None:
         click.echo(_indented(" ".join(hit.chunk.text.split()), lines=2))
 
 
-def _print_citation(citation: Citation) -> None:
+def _print_citation(citation: Citation, short: ShortAnswer | None = None) -> None:
+    """The place and its words, those that answer in bold."""
     click.echo(f"\n[{citation.marker}] {click.style(_where(citation), bold=True)}")
-    click.echo(_indented(f"“{' '.join(citation.quote.split())}”"))
+    quote = _indented(f"“{' '.join(citation.quote.split())}”")
+    if short and short.marker == citation.marker:
+        words = r"\s+".join(re.escape(clean(word)) for word in short.text.split())
+        before = len(re.findall(words, " ".join(clean(citation.quote[: short.start - citation.start]).split())))
+        for n, match in enumerate(re.finditer(words, quote)):
+            if n == before:
+                quote = quote[: match.start()] + click.style(match[0], bold=True) + quote[match.end() :]
+                break
+    click.echo(quote)
 
 
 def print_report(report: IngestReport, folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from rag.encoders.adapters import Adapter
 from rag.encoders.base import ModelSpec, read_model_spec
 from rag.encoders.graph import CannotCompileError, Precision, build_graph
 from rag.errors import EncoderError
@@ -95,16 +96,21 @@ def checked_spec(folder: Path, name: str, expected_sha256: str | None) -> ModelS
     return spec
 
 
-def compiled_file(spec: ModelSpec, precision: Precision) -> Path:
+def compiled_file(spec: ModelSpec, precision: Precision, adapter: Adapter | None = None) -> Path:
     """The compiled form of a model, made now where it is not there. Processes that make it at once do no harm.
+
+    Args:
+        spec: of the model.
+        precision: of its matrix products.
+        adapter: that changes its weights.
 
     Raises:
         CannotCompileError: `build_graph` does not know the model.
         EncoderError: the cache cannot be written.
     """
-    file = _file(spec, f"{precision}.onnx")
+    file = _file(spec, f"{adapter.sha256[:16]}-{precision}.onnx" if adapter else f"{precision}.onnx")
     if not file.exists():
-        _keep(file, build_graph(spec, precision))
+        _keep(file, build_graph(spec, precision, adapter))
     return file
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from rag.encoders.adapters import Adapter
 from rag.encoders.base import ModelSpec
 from rag.errors import EncoderError
 
@@ -118,7 +119,7 @@ class _Graph:
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
 
 
-def build_graph(spec: ModelSpec, precision: Precision = "fp32") -> bytes:
+def build_graph(spec: ModelSpec, precision: Precision = "fp32", adapter: Adapter | None = None) -> bytes:
     """The ONNX model, serialised: input_ids int32 (batch, length) → unit vectors float32 (batch, dim), and the
     last layer's `tokens` (batch, length, dim) for who asks for them.
 
@@ -128,6 +129,7 @@ def build_graph(spec: ModelSpec, precision: Precision = "fp32") -> bytes:
     Args:
         spec: of a model of the BERT family (BERT, RoBERTa, XLM-R, CamemBERT, MPNet, DistilBERT).
         precision: of the matrix products.
+        adapter: changes the weights.
 
     Raises:
         CannotCompileError: the architecture, pooling or activation is not one of those written here.
@@ -148,6 +150,8 @@ def build_graph(spec: ModelSpec, precision: Precision = "fp32") -> bytes:
         for key, value in load_file(spec.transformer / "model.safetensors").items()
         if value.dtype.kind == "f"
     }
+    if adapter:
+        weights = adapter.applied(weights)
     try:
         builder = _Builder(weights, config, layout, precision, first_position=spec.first_position)
         builder.encoder(spec.pooling)

@@ -1,10 +1,17 @@
-"""The extractive generator: it answers with sentences that stand in the documents, and tells whether any answers."""
+"""The extractive generator: it answers with sentences that stand in the documents, and tells whether any answers.
+
+Every sentence of the passages is a candidate, measured by words and by the tokens of the sentence encoder. The reader
+(`rag.reader`) reads the question together with each passage, and marks the short answer; how sure it is of that counts,
+too, where the passages are prose.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,9 +22,10 @@ import numpy as np
 
 from rag.calibration import Estimate
 from rag.composing import is_same_fact, lead_of, needs_lead, steps_around
-from rag.encoders import TokenEncoder, TokenVectors
+from rag.encoders import CompiledEncoder, Encoder, TokenEncoder, TokenVectors
 from rag.encoders.base import encodable
-from rag.questions import asks_how_to, expected_kind, names, novel
+from rag.questions import asks_for_words, asks_how_to, expected_kind, names, novel
+from rag.reader import CompiledReader, Reader, SentenceRead
 from rag.sentences import plain_text, sentence_spans
 from rag.types import Draft, DraftSentence, Hit, Span
 from rag.words import Vocabulary, stems, stop_stems
@@ -25,12 +33,17 @@ from rag.words import Vocabulary, stems, stop_stems
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rag.encoders.graph import Precision
+
 _FEWEST_WORDS = 4  # a shorter line is a label, not an answer, unless there is nothing else
 # An answer is short where one sentence stands out, longer where several are about as likely: on the questions it was
-# fitted on, 2.1 sentences for those in the documents' own words, 3.5 for those in others.
-_MAX_SENTENCES = 4
+# fitted on, 1.9 sentences for those in the documents' own words, 2.6 to 3.8 for those in others.
+MAX_SENTENCES = 4
 _MOST_COMPARED = 12  # sentences that are looked at for the same fact once more
-_FAR_LESS_LIKELY = 1.5  # in log-odds, below the first sentence
+_MOST_LEAD = 5.0
+_CODE = re.compile(r"[`_=<>{}\\|/#]|::|\w\(|--\w|[a-z][A-Z]")
+_LITTLE_CODE, _MUCH_CODE = 0.03, 0.06  # shares of the words
+FAR_LESS_LIKELY = 2.5  # in log-odds, below the first sentence
 
 SENTENCE_FEATURES = (
     "match",  # each token of the question with its most similar token of the sentence: the mean cosine
@@ -38,16 +51,23 @@ SENTENCE_FEATURES = (
     "coverage",  # share of the question's words, weighted by rarity, that stand in the sentence
     "coverage_around",  # share that stand in its neighbours, title or headings, but not in it
     "fits_kind",  # 1 if the question asks for a number, date or name, and the sentence holds one that is not in it
-    "asks_for_fact",  # 1 if it asks for a number, date or name
     "words",  # logarithm of its length in words
+    "passage_rank",  # 1 for the best passage, 1/2 for the second, and so on
+    "passage_score",  # of its passage, by the retriever: 0 to 1
+    "short",  # logits of the likeliest short answer in it, below those of the best; nothing where passages are code
 )
 ANSWER_FEATURES = (  # of the best sentence
     "match",
     "similarity",
-    "passage_score",  # of its passage, by the retriever: 0 to 1
+    "passage_score",
     "names_missing",  # share of the question's names that its passage does not hold
     "has_names",  # 1 if there are names in the question
     "known",  # share of the question's words, weighted by rarity, that stand anywhere in the index
+    "share",  # logarithm of the share of the likelihood of all sentences that is its
+    "lead",  # of its log-odds over those of the next one
+    "read",  # log-odds that it answers, as the reader was trained to tell
+    "any",  # that some sentence answers
+    "short",  # logits of the likeliest short answer in it
 )
 
 
@@ -57,16 +77,25 @@ class Candidate:
 
     span: Span
     text: str
+    features: tuple[float, ...]  # the values of SENTENCE_FEATURES without the last, the reader's
+    answered: tuple[float, ...]  # the first six values of ANSWER_FEATURES, should it be the best
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A candidate with what the reader says of it."""
+
+    candidate: Candidate
+    read: SentenceRead
     features: tuple[float, ...]  # the values of SENTENCE_FEATURES
-    answered: tuple[float, ...]  # the values of ANSWER_FEATURES, should it be the best
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Two logistic regressions, fitted by benchmarks/fit_extractive.py; the file says on what."""
+    """A conditional and a logistic regression, fitted by benchmarks/fit_extractive.py; the file says on what."""
 
     space: str  # of the encoder whose token vectors they were fitted on; of no use with another
-    sentence: tuple[float, ...]  # bias, then one for each of SENTENCE_FEATURES
+    sentence: tuple[float, ...]  # one for each of SENTENCE_FEATURES
     answered: tuple[float, ...]  # bias, then one for each of ANSWER_FEATURES
     estimates: tuple[Estimate, ...] = ()  # cross-validated on what they were fitted on
     sha256: str = ""  # of their file
@@ -79,7 +108,7 @@ def default_weights() -> Weights:
     data = json.loads(text)
     return Weights(
         space=data["space"],
-        sentence=(data["sentence"]["bias"], *(data["sentence"][name] for name in SENTENCE_FEATURES)),
+        sentence=tuple(data["sentence"][name] for name in SENTENCE_FEATURES),
         answered=(data["answered"]["bias"], *(data["answered"][name] for name in ANSWER_FEATURES)),
         estimates=tuple(Estimate(*row) for row in data.get("estimates", ())),
         sha256=hashlib.sha256(text.encode()).hexdigest(),
@@ -96,8 +125,9 @@ class ExtractiveGenerator:
         encoder: TokenEncoder,
         vocabulary: Vocabulary,
         *,
-        max_sentences: int = _MAX_SENTENCES,
+        max_sentences: int = MAX_SENTENCES,
         weights: Weights | None = None,
+        reader: Reader | None = None,
     ) -> None:
         """Bind what it measures with.
 
@@ -106,33 +136,75 @@ class ExtractiveGenerator:
             vocabulary: of the index that the passages come from.
             max_sentences: at most, in a draft.
             weights: by default those in the package, which go with the default model.
+            reader: by default the one in the package.
         """
         self._encoder = encoder
         self._vocabulary = vocabulary
         self._max_sentences = max_sentences
         self._weights = weights or default_weights()
+        self._reader = reader
+        self._loading = threading.Lock()
+
+    @property
+    def reader(self) -> Reader:
+        with self._loading:
+            if self._reader is None:
+                self._reader = CompiledReader.load(_precision(self._encoder))
+            return self._reader
 
     def generate(self, question: str, passages: Sequence[Hit]) -> Draft:
         question = encodable(question)
-        candidates = self.candidates(question, passages)
-        if not candidates:
+        judged = self.judged(question, passages, self.candidates(question, passages))
+        if not judged:
             return Draft((), 0.0)
-        odds = [_linear(self._weights.sentence, candidate.features) for candidate in candidates]
-        order = sorted(range(len(candidates)), key=lambda i: -odds[i])
-        best = candidates[order[0]]
+        odds = [_dot(self._weights.sentence, sentence.features) for sentence in judged]
+        order = sorted(range(len(judged)), key=lambda i: -odds[i])
+        best = judged[order[0]]
         chosen: list[DraftSentence] = []
         shown = 0
+        lead: float | None = None
         for i in order[:_MOST_COMPARED]:
-            text = plain_text(candidates[i].text)
+            candidate = judged[i].candidate
+            text = plain_text(candidate.text)
             same = next((n for n, other in enumerate(chosen) if is_same_fact(other.text, text)), None)
             if same is not None:  # one sentence with several footnotes
-                chosen[same] = replace(chosen[same], spans=(*chosen[same].spans, candidates[i].span))
+                chosen[same] = replace(chosen[same], spans=(*chosen[same].spans, candidate.span))
             elif len(chosen) < self._max_sentences:
-                chosen.append(DraftSentence(text, (candidates[i].span,)))
+                if len(chosen) == 1:
+                    lead = odds[order[0]] - odds[i]
+                chosen.append(DraftSentence(text, (candidate.span,)))
                 # Behind the first come only sentences that are not far less likely to answer.
-                shown += odds[i] >= odds[order[0]] - _FAR_LESS_LIKELY
+                shown += odds[i] >= odds[order[0]] - FAR_LESS_LIKELY
+        measured = answered_features(best, judged, odds, lead)
         answer = (asks_how_to(question) and _steps(best, passages)) or _with_leads(chosen[:shown], passages)
-        return Draft(tuple(chosen), _sigmoid(_linear(self._weights.answered, best.answered)), tuple(answer))
+        return Draft(
+            tuple(chosen),
+            _sigmoid(self._weights.answered[0] + _dot(self._weights.answered[1:], measured)),
+            tuple(answer),
+            _short(best, passages) if asks_for_words(question) else None,
+        )
+
+    def judged(self, question: str, passages: Sequence[Hit], candidates: Sequence[Candidate]) -> list[Judged]:
+        """The candidates with what the reader says of them."""
+        if not candidates:
+            return []
+        of_passages: dict[int, list[int]] = {}
+        for i, candidate in enumerate(candidates):
+            of_passages.setdefault(candidate.span.passage, []).append(i)
+        chunks = [passages[p].chunk for p in of_passages]
+        spans = [
+            [(candidates[i].span.start - chunk.start, candidates[i].span.end - chunk.start) for i in mine]
+            for chunk, mine in zip(chunks, of_passages.values(), strict=True)
+        ]
+        said: dict[int, SentenceRead] = {}
+        for mine, read in zip(of_passages.values(), self.reader.read(question, chunks, spans), strict=True):
+            said.update(zip(mine, read, strict=True))
+        best = max(read.short_odds for read in said.values())
+        counts = _prose(passages)
+        return [
+            Judged(candidate, said[i], (*candidate.features, (said[i].short_odds - best) * counts))
+            for i, candidate in enumerate(candidates)
+        ]
 
     def candidates(self, question: str, passages: Sequence[Hit]) -> list[Candidate]:
         """Every sentence of the passages with its features, in the order of the passages."""
@@ -172,8 +244,9 @@ class ExtractiveGenerator:
                         sum(rarity[stem] for stem in here) / total,
                         sum(rarity[stem] for stem in around - here) / total,
                         float(kind is not None and bool(novel(kind, texts[i], question))),
-                        float(kind is not None),
                         math.log(1 + len(texts[i].split())),
+                        1 / (1 + p),
+                        _retrieved(passages[p]),
                     ),
                     answered=(
                         match,
@@ -211,9 +284,52 @@ class ExtractiveGenerator:
         return matches
 
 
-def _steps(best: Candidate, passages: Sequence[Hit]) -> list[DraftSentence]:
+def answered_features(
+    best: Judged, judged: Sequence[Judged], odds: Sequence[float], lead: float | None
+) -> tuple[float, ...]:
+    """The values of ANSWER_FEATURES.
+
+    Args:
+        best: the best sentence.
+        judged: all of them.
+        odds: log-odds of each.
+        lead: of the best over the next one that says something else; None where there is none.
+    """
+    return (
+        *best.candidate.answered,
+        max(odds) - float(np.logaddexp.reduce(odds)),
+        min(_MOST_LEAD if lead is None else lead, _MOST_LEAD),
+        best.read.odds,
+        float(np.logaddexp.reduce([sentence.read.odds for sentence in judged])),
+        best.read.short_odds,
+    )
+
+
+def _prose(passages: Sequence[Hit]) -> float:
+    """1 for prose, 0 for code and what is full of it, by the share of words that look like it.
+
+    The reader was trained on prose. On documentation of programs it is sure, and wrong.
+    """
+    words = [word for hit in passages for word in hit.chunk.text.split()]
+    share = sum(_CODE.search(word) is not None for word in words) / max(len(words), 1)
+    return min(max((_MUCH_CODE - share) / (_MUCH_CODE - _LITTLE_CODE), 0.0), 1.0)
+
+
+def _precision(encoder: Encoder) -> Precision:
+    """What serves best on this processor, where the encoder has found it out."""
+    return encoder.chosen.precision if isinstance(encoder, CompiledEncoder) else "fp32"
+
+
+def _short(judged: Judged, passages: Sequence[Hit]) -> Span | None:
+    """The few words of the sentence that answer, as a span of the document."""
+    passage, (start, end) = judged.candidate.span.passage, judged.read.short
+    offset = passages[passage].chunk.start
+    return Span(passage, offset + start, offset + end) if end > start else None
+
+
+def _steps(best: Judged, passages: Sequence[Hit]) -> list[DraftSentence]:
     """The steps of the numbered list that the best sentence is of, as far as its passage holds them."""
-    span = best.span
+    span = best.candidate.span
     text, offset = passages[span.passage].chunk.text, passages[span.passage].chunk.start
     return [
         _sentence(passages, Span(span.passage, offset + start + first, offset + start + last))
@@ -281,8 +397,8 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return unit
 
 
-def _linear(weights: Sequence[float], features: Sequence[float]) -> float:
-    return weights[0] + sum(w * x for w, x in zip(weights[1:], features, strict=True))
+def _dot(weights: Sequence[float], features: Sequence[float]) -> float:
+    return sum(w * x for w, x in zip(weights, features, strict=True))
 
 
 def _sigmoid(x: float) -> float:
