@@ -38,6 +38,8 @@ class Setting:
 
     generator: str
     checker: str
+    reranker: str  # empty where there is none
+    strict: bool
     weights: str  # hash of what the confidence is computed with
     passages: int
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from rag.words import stems, stop_stems
+from rag.words import STOP_WORDS, stems, stop_stems
 
 _DIGITS = re.compile(r"(?<![\w.,])(\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(st|nd|rd|th|s|k|m|bn|%)?(?!\w|\.\d)", re.IGNORECASE)
 _UNITS = (
@@ -29,14 +29,22 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _SCALE = re.compile(rf"[ \t]({'|'.join(_SCALES)})\b", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z]+|\n|[^A-Za-z\s-]+")
 _QUANTITY = re.compile(r"[\d.,]+[a-z%]{0,3}")  # 19th, 5km
-_NAME = re.compile(r"[^\W\d_]*[A-ZÀ-ÖØ-Þ][\w'’-]*|\b(?=\w*\d)(?=\w*[^\W\d])[\w-]+", re.UNICODE)
+_NAME = re.compile(r"[^\W_][\w'’-]*")
 _BEGINS = re.compile(r"(?:^|(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bSt)(?<!\bMrs)(?<!\b[A-Z])[.!?:;]\s|\n)[\s\"'“‘(\[*_]*$")
-_DOMAIN = r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:[a-z]{2,24})"
+_LABELS = r"(?:[^\W_](?:[\w-]{0,62}[^\W_])?\.)+[^\W\d_]{2,24}"
 _LINK = re.compile(
-    rf"(?<=://)[^\s<>()\[\]\"']+|(?<=\bwww\.)[^\s<>()\[\]\"']+|\b[\w.+-]+@{_DOMAIN}\b"
-    rf"|(?<![\w.@/-])(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:com|org|net|io|xyz|info|biz|dev|app|site|online|top|ru|cn)\b[^\s<>()\[\]\"']*",
-    re.IGNORECASE,
+    rf"[\w.+-]{{1,64}}@{_LABELS}|(?<![\w.@-]){_LABELS}(?::\d+)?(?:[/?#][^\s<>()\[\]\"']*)?", re.IGNORECASE
 )
+_SHORTEST_NAME = 3
+_SUBJECT = re.compile(
+    r"\W*([^\W\d_][\w'’-]*) (?:is|was|are|were|has|have|had|do|does|did|will|would|can|could|should|may|might|must|"
+    r"said|wrote|won|made|went|became|began|took|led|built|held|found|gave|told|\w+ed)\b"
+)
+# Words that begin a sentence and are no names: Unfortunately, Building, Information, Payment, Customers.
+_COMMON_END = re.compile(
+    r"(?:ly|ing|tion|sion|ment|ness|ity|ance|ence|ism|able|ible|ful|less|ous|ive|ed|s)$", re.IGNORECASE
+)
+_RUN = re.compile(r"\d+(?:[.,:/]\d+)*")  # figures, versions, dates, times, addresses
 _NEGATION = re.compile(
     r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|hardly|scarcely|unable to|fail(?:s|ed)? to)\b"
     r"|n['’]t\b",
@@ -114,6 +122,8 @@ def names(text: str) -> list[str]:
         word = re.sub(r"['’]s$", "", word)
         if not word or re.match(r"I(?:['’]|$)", word) or _CONTRACTED.search(word) or _QUANTITY.fullmatch(word):
             continue
+        if not any(c.isupper() for c in word) and not (any(map(str.isdigit, word)) and any(map(str.isalpha, word))):
+            continue
         inner = any(c.isupper() for c in word[1:]) or any(c.isdigit() for c in word)
         if inner or not _BEGINS.search(text[max(match.start() - 20, 0) : match.start()]):
             found.append(word)
@@ -121,8 +131,21 @@ def names(text: str) -> list[str]:
 
 
 def links(text: str) -> list[str]:
-    """Addresses of the web and of e-mail, without what only leads to them: `www.`, `https://`, a full stop behind."""
-    return [match[0].rstrip(".,;:!?)/'\"") for match in _LINK.finditer(text)]
+    """Addresses of the web and of e-mail, names of hosts and files: without `https://`, `www.`, a full stop behind."""
+    return [match[0].removeprefix("www.").rstrip(".,;:!?/'\"") for match in _LINK.finditer(text)]
+
+
+def figures(text: str) -> list[str]:
+    """Every run of figures as it stands: of `250mg` 250, of `v2.3.1` 2.3.1."""
+    return _RUN.findall(text)
+
+
+def begins_with_name(text: str) -> str | None:
+    """The word that a sentence begins with, where it may be a name: it has a capital, and something is said of it."""
+    match = _SUBJECT.match(text)
+    word = re.sub(r"['’]s$", "", match[1]) if match else ""
+    is_common = word.lower() in STOP_WORDS or _COMMON_END.search(word)
+    return word if word[:1].isupper() and len(word) >= _SHORTEST_NAME and not is_common else None
 
 
 def negated_words(text: str) -> set[str]:

@@ -297,10 +297,16 @@ def outcomes(questions: Sequence[OwnQuestion], pipeline: Pipeline) -> list[Outco
     Args:
         questions: like those that will be asked.
         pipeline: answers with any confidence: with `min_confidence=0`.
+
+    Raises:
+        GeneratorError: its generator cannot be reached or run.
     """
     found = []
     for asked in questions:
-        answer = pipeline.ask(asked.question)
+        made = pipeline.asked(asked.question)
+        if made.failed:
+            raise made.failed  # what stood in for it says nothing of it
+        answer = made.answer
         is_right = answer.abstained or (
             _holds(_texts(answer), asked.quote)
             if asked.quote is not None

@@ -202,14 +202,17 @@ def without_orders(hit: Hit, before: str = "") -> tuple[Hit, list[str]]:
     """
     text = hit.chunk.text
     if above := orders(hit.chunk.context):  # a title or heading
-        without, orders_in = without_orders(replace(hit, chunk=replace(hit.chunk, context="")), before)
+        without, orders_in = without_orders(
+            replace(hit, chunk=replace(hit.chunk, context="", title=None, section=None)), before
+        )
         return without, [*(hit.chunk.context[start:end] for start, end in above), *orders_in]
     found = [(max(s - len(before), 0), e - len(before)) for s, e in orders(before + text) if e > len(before)]
     if not found:
         return hit, []
     blanked = text
     for start, end in found:
-        blanked = blanked[:start] + re.sub(r"[^\n]", " ", blanked[start:end]) + blanked[end:]
+        # Blank lines: what stands around an order must not become one sentence across it.
+        blanked = blanked[:start] + "\n" * (end - start) + blanked[end:]
     return replace(hit, chunk=replace(hit.chunk, text=blanked)), [text[start:end] for start, end in found]
 
 

@@ -54,6 +54,7 @@ class Asked:
     answer: Answer
     draft: Draft
     passages: tuple[Hit, ...]
+    failed: GeneratorError | None = None  # why the extractive generator stood in
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class _Said:
     evidence: float  # 0 to 1: how sure it is, before it was written, that the passages answer
     noted: list[Noted] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    failed: GeneratorError | None = None
 
     @property
     def confidence(self) -> float:
@@ -202,11 +204,13 @@ class Pipeline:
         confidence = draft.confidence
         if confidence is None:
             confidence = self.extractive.generate(text, read).confidence or 0.0
-        said = _Said(self.generator.name, draft, confidence, notes=orders)
+        said = _Said(self.generator.name, draft, confidence, notes=[*orders])
         least, of_threshold = self._least_confidence()
         if draft.sentences and confidence >= least:  # what is not a number is no confidence
             # Where documents give orders, nothing passes that they do not support.
-            footnotes = Footnotes(hits, lambda s: self._check(s, read), strict=self._strict or bool(orders))
+            footnotes = Footnotes(
+                _named(hits, read), lambda s: self._check(s, read), strict=self._strict or bool(orders)
+            )
             if writer is None:
                 yield from _told(said, footnotes)
             elif self._max_error is None:
@@ -217,6 +221,7 @@ class Pipeline:
                     yield from parts
                 else:
                     said.noted.clear()
+                    said.notes = orders
         written = time.perf_counter()
         timings = {
             "search": (searched - started) * 1000,
@@ -233,11 +238,11 @@ class Pipeline:
             generator=said.generator,
             nearest=tuple(hits),
             short_answer=_short_answer(draft.short, hits, said.noted),
-            near_miss=None if said.noted else _near_miss(draft, hits, confidence),
+            near_miss=None if said.noted else _near_miss(draft, _named(hits, read), confidence),
             notes=(*said.notes, *of_threshold),
             timings_ms={name: round(value, 1) for name, value in timings.items()},
         )
-        return Asked(answer, said.draft, tuple(hits))
+        return Asked(answer, said.draft, tuple(hits), said.failed)
 
     def _written(
         self,
@@ -262,7 +267,7 @@ class Pipeline:
                         yield said.add(shown)
                     unsupported.clear()
         except GeneratorError as exc:
-            failed = exc
+            failed = said.failed = exc
         wrote = bool(said.noted or unsupported or footnotes.left_out)
         if said.noted:
             sentences = tuple(DraftSentence(noted.sentence.text, noted.spans) for noted in said.noted)
@@ -276,7 +281,9 @@ class Pipeline:
     def setting(self) -> Setting:
         """What its confidence is computed with."""
         checker = getattr(self._checker, "name", "bundled")
-        return Setting(self.generator.name, checker, default_weights().sha256, self.passages)
+        reranker = self.retriever.reranker.name if self.retriever.reranker else ""
+        weights = default_weights().sha256
+        return Setting(self.generator.name, checker, reranker, self._strict, weights, self.passages)
 
     def _least_confidence(self) -> tuple[float, tuple[str, ...]]:
         """From which on an answer is given, and what to note of that."""
@@ -330,6 +337,14 @@ def _near_miss(draft: Draft, hits: Sequence[Hit], confidence: float) -> Citation
     if not draft.sentences or not draft.sentences[0].spans or not confidence >= NEAR:
         return None
     return cut(draft.sentences[0].spans[0], hits, marker=1)
+
+
+def _named(hits: Sequence[Hit], read: Sequence[Hit]) -> list[Hit]:
+    """The hits with the title and section that were read: none where these give orders."""
+    return [
+        replace(hit, chunk=replace(hit.chunk, title=own.chunk.title, section=own.chunk.section))
+        for hit, own in zip(hits, read, strict=True)
+    ]
 
 
 def _told(said: _Said, footnotes: Footnotes) -> Stream[Part, None, None]:

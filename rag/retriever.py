@@ -76,7 +76,7 @@ class Retriever:
         self._weight = weight
         self._depth = depth
         self._late = late
-        self._reranker = reranker
+        self.reranker = reranker
         self._rerank_ms = rerank_ms
 
     def search(
@@ -111,7 +111,7 @@ class Retriever:
             asked = _ask(query, encoder, with_tokens=self._late and mode == "hybrid")
             with self.index.reading() as view:
                 if encoder is None or encoder.space == view.space:
-                    n = max(k, _RERANKED) if self._reranker else k
+                    n = max(k, _RERANKED) if self.reranker else k
                     hits, scored = self._search(view, asked, k=n, mode=mode, where=where)
                     terms = term_scores(view.store, scored, [hit.chunk_id for hit in hits]) if explain else {}
                     break
@@ -121,11 +121,11 @@ class Retriever:
 
     def _reranked(self, query: str, hits: list[Hit]) -> list[Hit]:
         """In the reranker's order, where there is one; those that it did not read keep theirs, below those it did."""
-        if self._reranker is None or not hits:
+        if self.reranker is None or not hits:
             return hits
         deadline = time.monotonic() + self._rerank_ms / 1000
         texts = [hit.chunk.encoded for hit in hits[:_RERANKED]]
-        scores = self._reranker.scores(query, texts, deadline=deadline)[: len(texts)]
+        scores = self.reranker.scores(query, texts, deadline=deadline)[: len(texts)]
         order = sorted(range(len(scores)), key=lambda i: -scores[i])
         found = [replace(hits[i], score=scores[i], retrieved=hits[i].score, is_reranked=True) for i in order]
         lowest, highest = min(scores, default=1.0), max(hits[0].score, 0.0) or 1.0

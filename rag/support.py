@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rag.claims import links, names, negated_words, numbers
+from rag.claims import begins_with_name, figures, links, names, negated_words, numbers
 from rag.encoders import TokenEncoder
 from rag.encoders.base import encodable
 from rag.sentences import sentence_spans
@@ -96,7 +96,8 @@ class _Evidence:
     sources: list[_Source]
     values: frozenset[str]  # of all numbers in the passages and over them
     words: frozenset[str]  # stems
-    text: str  # in lower case
+    figures: frozenset[str]  # runs of them as they stand
+    links: frozenset[str]  # in lower case
 
 
 class SupportChecker:
@@ -150,7 +151,8 @@ class SupportChecker:
                 self._sources(passages),
                 frozenset(str(number.value.normalize()) for text in texts for number in numbers(text)),
                 frozenset(stem for own in stems(texts) for stem in own),
-                "\n".join(texts).casefold(),
+                frozenset(run for text in texts for run in figures(text)),
+                frozenset(link.casefold() for text in texts for link in links(text)),
             )
         return kept
 
@@ -192,17 +194,27 @@ class SupportChecker:
         weight = {stem: rarity.get(stem, 1.0) for stem in content}
         total = sum(weight.values()) or 1.0
         chosen = _chosen(content, weight, total, evidence.sources)
-        told = names(text)
-        nowhere = tuple(
-            [n.text for n in numbers(text) if str(n.value.normalize()) not in evidence.values]
-            + [name for name, own in zip(told, stems(told), strict=True) if not evidence.words.issuperset(own)]
-            + [link for link in links(text) if link.casefold() not in evidence.text]
-        )
+        nowhere = _nowhere(text, evidence)
         features = _features(text, words, content, weight, total, tokens, chosen)
         z = self._weights[0] + sum(w * x for w, x in zip(self._weights[1:], features, strict=True))
         chance = 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
         spans = tuple(Span(s.passage, s.start, s.end) for s in chosen)
         return Support(spans, chance if chosen else 0.0, nowhere, features)
+
+
+def _nowhere(text: str, evidence: _Evidence) -> tuple[str, ...]:
+    """Numbers, names and links of a sentence that no passage holds."""
+    missing = [n.text for n in numbers(text) if str(n.value.normalize()) not in evidence.values]
+    known = {run for number in numbers(text) for run in figures(number.text)}
+    missing += [run for run in figures(text) if run not in evidence.figures and run not in known]
+    told = names(text)
+    if first := begins_with_name(text):
+        told = [first, *told]
+    missing += [name for name, own in zip(told, stems(told), strict=True) if not evidence.words.issuperset(own)]
+    for link in (found.casefold() for found in links(text)):
+        if not any(held == link or held.startswith((f"{link}/", f"{link}?", f"{link}#")) for held in evidence.links):
+            missing.append(link)
+    return tuple(dict.fromkeys(missing))
 
 
 def _chosen(content: set[str], weight: dict[str, float], total: float, sources: Sequence[_Source]) -> list[_Source]:

@@ -72,7 +72,10 @@ def test_an_estimate_takes_the_lowest_confidence_that_is_good_enough() -> None:
 
 def test_a_calibration_is_kept_in_the_index_folder(tmp_path: Path) -> None:
     made = Calibration(
-        Setting("extractive", "bundled", "abc", 6), "2026-11-22T01:00:00+00:00", "mine.jsonl", (Outcome(0.5, True),)
+        Setting("extractive", "bundled", "", False, "abc", 6),
+        "2026-11-22T01:00:00+00:00",
+        "mine.jsonl",
+        (Outcome(0.5, True),),
     )
     assert Calibration.read(tmp_path) is None
     made.write(tmp_path)
@@ -108,7 +111,7 @@ def test_with_a_calibration_of_the_same_setting_the_share_is_a_bound(index: Inde
 def test_without_one_it_is_an_estimate_and_called_so(index: Index) -> None:
     note = "A share of 0.05 is an estimate here: rag calibrate FILE makes it a bound."
     assert asking(index, 0.05, 0.9).ask("goose").notes == (note,)
-    Calibration(Setting("another", "bundled", "x", 6), "2026", "mine.jsonl", ()).write(index.path)
+    Calibration(Setting("another", "bundled", "", False, "x", 6), "2026", "mine.jsonl", ()).write(index.path)
     anew = (
         "A share of 0.05 is an estimate here: rag calibrate FILE makes it a bound anew, for it was made with another "
     )

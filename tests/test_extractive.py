@@ -124,7 +124,6 @@ def test_the_features_of_a_sentence_are_as_their_names_say() -> None:
     assert names["coverage_around"] == 0
     assert names["fits_kind"] == 1
     assert (names["passage_rank"], names["passage_score"]) == (1, 1)
-    assert names["words"] == pytest.approx(math.log(1 + 5))
     names = of_sentence(first)
     assert (names["coverage"], names["coverage_around"]) == (0.5, 0.5)
     assert names["fits_kind"] == 0

@@ -128,3 +128,28 @@ def test_clapnqs_tokens_are_put_together_as_people_write() -> None:
 def test_the_packages_weights_name_every_feature() -> None:
     file = Path(__file__).parents[1] / "rag" / "support.json"
     assert {"bias", *FEATURES} == json.loads(file.read_text(encoding="utf-8"))["support"].keys()
+
+
+@pytest.mark.parametrize(
+    ("said", "nowhere"),
+    [
+        ("Take 250mg daily.", ("250",)),
+        ("Version 2.3.1 is out.", ("2.3.1",)),
+        ("It was on 12.03.2024.", ("12.03.2024",)),
+        ("Take 50mg daily.", ()),
+        ("It costs 1000 francs.", ()),
+        ("Zuckerberg wrote it.", ("Zuckerberg",)),
+        ("It was Łukasz who wrote it.", ("Łukasz",)),
+        ("See evil.de/login for more.", ("evil.de/login",)),
+        ("See ample.com for more.", ("ample.com",)),
+        ("See example.com for more.", ()),
+        ("Unfortunately it is daily.", ()),
+    ],
+)
+def test_whatever_holds_figures_and_every_name_and_address_must_stand_in_a_passage(
+    said: str, nowhere: tuple[str, ...]
+) -> None:
+    leaflet = (
+        "Take 50mg of Veralin daily with water. It costs 1,000 francs. Version 2.3 of example.com/leaflet says so."
+    )
+    assert check(said, passage(leaflet)).nowhere == nowhere

@@ -10,14 +10,17 @@ import click
 
 from rag.cli.options import (
     encoder_option,
+    entail_option,
     form_option,
     generator_option,
     index_option,
     json_option,
+    make_checker,
     make_retriever,
     open_index,
     rerank_ms_option,
     rerank_option,
+    strict_option,
 )
 from rag.cli.rendering import bracketed, clean, print_json, print_table
 
@@ -31,9 +34,23 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path))
 @index_option
 @generator_option
+@entail_option
+@strict_option
+@rerank_option
+@rerank_ms_option
 @encoder_option
 @json_option
-def calibrate(file: Path, index: str | None, generator: str, encoder: str | None, as_json: bool) -> None:
+def calibrate(
+    file: Path,
+    index: str | None,
+    generator: str,
+    entail: str | None,
+    strict: bool,
+    rerank: str | None,
+    rerank_ms: float,
+    encoder: str | None,
+    as_json: bool,
+) -> None:
     """Ask your own questions, so that --max-error is a bound for questions like them.
 
     FILE is as for rag evaluate questions; of the documents' questions some should be ones that they do not answer, as
@@ -51,7 +68,13 @@ def calibrate(file: Path, index: str | None, generator: str, encoder: str | None
 
     questions = read_questions(file)
     with open_index(index, encoder) as opened:
-        pipeline = Pipeline(make_retriever(opened), generator=generator, min_confidence=0)
+        pipeline = Pipeline(
+            make_retriever(opened, rerank=rerank, rerank_ms=rerank_ms),
+            generator=generator,
+            checker=make_checker(opened, entail=entail),
+            min_confidence=0,
+            strict=strict,
+        )
         found = tuple(outcomes(questions, pipeline))
         now = datetime.now(UTC).isoformat(timespec="seconds")
         Calibration(pipeline.setting, now, file.name, found).write(opened.path)

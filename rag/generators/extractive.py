@@ -51,7 +51,6 @@ SENTENCE_FEATURES = (
     "coverage",  # share of the question's words, weighted by rarity, that stand in the sentence
     "coverage_around",  # share that stand in its neighbours, title or headings, but not in it
     "fits_kind",  # 1 if the question asks for a number, date or name, and the sentence holds one that is not in it
-    "words",  # logarithm of its length in words
     "passage_rank",  # 1 for the best passage, 1/2 for the second, and so on
     "passage_score",  # of its passage, by the retriever: 0 to 1
     "short",  # logits of the likeliest short answer in it, below those of the best; nothing where passages are code
@@ -244,7 +243,6 @@ class ExtractiveGenerator:
                         sum(rarity[stem] for stem in here) / total,
                         sum(rarity[stem] for stem in around - here) / total,
                         float(kind is not None and bool(novel(kind, texts[i], question))),
-                        math.log(1 + len(texts[i].split())),
                         1 / (1 + p),
                         _retrieved(passages[p]),
                     ),

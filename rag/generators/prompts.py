@@ -85,7 +85,7 @@ def rewriting(question: str, history: Sequence[tuple[str, str]], writer: Writer)
 
 def _fence(texts: Sequence[str]) -> str:
     """A word that nobody who wrote one of the texts can have known; the same texts get the same."""
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def _data(text: str, writer: Writer) -> str:

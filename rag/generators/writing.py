@@ -13,10 +13,16 @@ from rag.types import Draft, DraftSentence, Hit
 MAX_TOKENS = 400  # of an answer
 _MAX_CHARACTERS = 8_000  # of one: a model that does not stop is stopped
 _MAX_REWRITTEN = 300  # characters
-_MARKERS = re.compile(
-    r"\s*(?:\[\^?\d{1,3}(?:\s*[,;–-]\s*\^?\d{1,3})*\]|【[^】\n]{0,20}】|\((?:passage|source)s? \d{1,3}\))", re.I
+_NUMBERS = r"\^?\d{1,3}(?:\s*(?:[,;–&-]|and)\s*(?:(?:passages?|sources?)\s*)?\^?\d{1,3})*"
+_WORD = r"(?:passages?|sources?|documents?|docs?)"
+_INSIDE = rf"\s?(?:{_WORD}\s?:?\s?)?{_NUMBERS}(?:†[^\]\n]{{0,12}})?\s?"
+_MARKER = (
+    rf"(?:(?:\[\[{_INSIDE}\]\]|(?<!\[)\[{_INSIDE}\])(?:\(#?[^)\s]{{0,20}}\))?"
+    rf"|【[^】\n]{{0,20}}】|\((?:see )?{_WORD}\s{_NUMBERS}\))"
 )
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
+_MARKERS = re.compile(rf"(?<![\s,])\s*(?:,\s*)?{_MARKER}", re.IGNORECASE)
+_ACCORDING = re.compile(rf"^(?:according to|as stated in|as per|in) (?:the )?{_WORD} {_NUMBERS},?\s+", re.IGNORECASE)
+_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
 _LABEL = re.compile(
     r"^\s*(?:\*\*)?(?:Answer|Final answer|Standalone question|Question)(?:\*\*)?:(?:\*\*)?\s*", re.IGNORECASE
 )
@@ -59,25 +65,45 @@ class WritingGenerator:
 
 
 def _sentences(pieces: Iterator[str]) -> Iterator[str]:
-    """The sentences of a text that comes in pieces, each without markers and markup, as soon as the next one begins."""
-    text, n_said = "", 0
+    """The sentences of a text that comes in pieces, each without markers and markup, as soon as the next one begins.
+
+    What was given is cut off: what comes later changes nothing of it.
+    """
+    rest, n_characters, is_first = "", 0, True
     for piece in pieces:
-        text += piece
-        if len(text) > _MAX_CHARACTERS:
+        rest += piece
+        n_characters += len(piece)
+        if n_characters > _MAX_CHARACTERS:
             break
-        if re.search(r"[\n.!?…。！？]", piece) or len(piece) > 20:
-            found = _parts(text)
-            for part in found[n_said:-1]:  # the last one may go on
-                yield part
-                n_said += 1
-    yield from _parts(text)[n_said:]
+        if not re.search(r"[\n.!?…。！？>]", piece) and len(piece) <= 20:
+            continue
+        # Markers go first: one behind a full stop would begin the next sentence. What it points at is found anew.
+        rest = _MARKERS.sub("", _THOUGHT.sub("", rest)).lstrip()
+        if "<think" in rest.lower():  # it goes on
+            continue
+        spans = sentence_spans(rest)[:-1]  # the last one may go on
+        for start, end in spans:
+            if said := _said(rest[start:end], is_first=is_first):
+                is_first = False
+                yield said
+        if spans:
+            rest = rest[spans[-1][1] :]
+    rest = _MARKERS.sub("", re.sub(r"<think.*", "", _THOUGHT.sub("", rest), flags=re.DOTALL | re.IGNORECASE))
+    for start, end in sentence_spans(rest):
+        if said := _said(rest[start:end], is_first=is_first):
+            is_first = False
+            yield said
 
 
-def _parts(text: str) -> list[str]:
-    text = _LABEL.sub("", _THOUGHT.sub("", text))
-    # A marker behind the full stop would begin the next sentence; what it points at is found anew anyway.
-    text = _MARKERS.sub("", text)
-    return [said for start, end in sentence_spans(text) if (said := plain_text(text[start:end]))]
+def _said(text: str, *, is_first: bool) -> str:
+    """A sentence without what is none of its words."""
+    if is_first:
+        text = _LABEL.sub("", text)
+    said = plain_text(text)
+    if according := _ACCORDING.match(said):
+        said = said[according.end() :]
+        said = said[:1].upper() + said[1:]
+    return said if re.search(r"\w", said) else ""
 
 
 def _folded(text: str) -> str:
