@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.calibration import FILE, Calibration, Estimate, Outcome, Setting, bound, estimated
-from rag.errors import IndexDamagedError, UsageError
+from rag.errors import GeneratorError, IndexDamagedError, UsageError
+from rag.evaluation import OwnQuestion, outcomes
+from rag.generators.writing import WritingGenerator
 from rag.index import Index
 from rag.pipeline import Pipeline
 from rag.retriever import Retriever
 from rag.types import Document, Draft, DraftSentence, Span
-from tests.fakes import HashingEncoder, QueuedGenerator, WordChecker
+from tests.fakes import HashingEncoder, QueuedGenerator, QueuedWriter, WordChecker
 
 pytestmark = pytest.mark.usefixtures("fake_reading")
 
@@ -121,3 +123,18 @@ def test_without_one_it_is_an_estimate_and_called_so(index: Index) -> None:
 def test_a_share_that_is_none_is_refused(index: Index) -> None:
     with pytest.raises(UsageError, match="between 0 and 1"):
         Pipeline(Retriever(index), max_error=1.0)
+
+
+def test_a_calibration_names_what_a_confidence_depends_on(index: Index) -> None:
+    plain = Pipeline(Retriever(index), min_confidence=0).setting
+    assert plain == Pipeline(Retriever(index)).setting  # from which confidence on is answered changes none
+    assert plain != Pipeline(Retriever(index), strict=True).setting
+    assert plain != Pipeline(Retriever(index), passages=3).setting
+    assert plain != Pipeline(Retriever(index), generator=WritingGenerator(QueuedWriter())).setting
+
+
+def test_what_stands_in_for_a_model_that_is_down_is_no_outcome_of_it(index: Index) -> None:
+    down = WritingGenerator(QueuedWriter([GeneratorError("no server listens")]))
+    asking = Pipeline(Retriever(index), generator=down, checker=WordChecker(), min_confidence=0)
+    with pytest.raises(GeneratorError, match="no server listens"):
+        outcomes([OwnQuestion("Where is the goose?", "goose.txt", None)], asking)
