@@ -56,9 +56,9 @@ def evaluate_answers(
     set marks whole sentences, overlaps one of these. `exact_match` and `f1` are SQuAD's own, of the draft's short
     answer; none is a wrong one. `abstain_auroc`: how well confidence tells the questions as they are from the same ones
     with their article filtered out; `unanswerable_auroc`: from those that the set says nothing answers.
-    `citation_precision`: the
-    share of first footnotes that stand in the document that was asked about; `citation_recall`: of drafts with any
-    there. `risk_coverage`: the share of wrong first sentences among those answered, if the most confident share were.
+    `citation_precision`: the share of first footnotes that stand in the document that was asked about;
+    `citation_recall`: of drafts with any there. `risk_coverage`: the share of wrong first sentences among those
+    answered, if the most confident share were.
 
     Args:
         data: the set.

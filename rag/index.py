@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
+from rag.calibration import FILE as CALIBRATION
 from rag.chunking import Chunking
 from rag.doctor import Compaction, Diagnosis, Doctor
 from rag.embedder import TEXTS_PER_BATCH, Embedder, chunking_for, default_chunking, encoder_record
@@ -39,7 +40,8 @@ from rag.view import Passing, View
 from rag.writer import StoreWriter
 
 _OURS = re.compile(
-    rf"(?:index|answers)\.sqlite(?:-wal|-shm|-journal)?|vectors-\d+\.faiss.*|write\.lock|{re.escape(HOLDER)}|files"
+    rf"(?:index|answers)\.sqlite(?:-wal|-shm|-journal)?|vectors-\d+\.faiss.*|write\.lock|{re.escape(HOLDER)}"
+    rf"|{re.escape(CALIBRATION)}|files"
 )
 _FILTERS_KEPT = 16  # with what passes them, a bit a chunk
 _LOOSE_KEPT = 10_000  # embeddings that no chunk uses, for texts that come back, as when a folder's branch is switched

@@ -138,3 +138,10 @@ def test_what_stands_in_for_a_model_that_is_down_is_no_outcome_of_it(index: Inde
     asking = Pipeline(Retriever(index), generator=down, checker=WordChecker(), min_confidence=0)
     with pytest.raises(GeneratorError, match="no server listens"):
         outcomes([OwnQuestion("Where is the goose?", "goose.txt", None)], asking)
+
+
+def test_an_index_is_deleted_with_its_calibration(index: Index) -> None:
+    Calibration(Pipeline(Retriever(index)).setting, "2026", "mine.jsonl", ()).write(index.path)
+    index.close()
+    Index.delete(index.path)
+    assert not index.path.exists()
