@@ -14,7 +14,10 @@ from dataclasses import replace
 from rag.sentences import sentence_spans
 from rag.types import Hit
 
-_REPLY = r"(?:responses?|repl(?:y|ies)|answers?|outputs?|summar(?:y|ies)|completions?|translations?|explanations?)"
+_REPLY = (
+    r"(?:responses?|repl(?:y|ies)|answers?|outputs?|summar(?:y|ies)|completions?|translations?|explanations?|"
+    r"elucidations?|explications?|clarifications?|elaborations?|expositions?)"
+)
 _DO = (
     "add|append|adjoin|insert|include|incorporate|integrate|embed|inject|attach|augment|enhance|enrich|modify|change|"
     "alter|adapt|adjust|edit|rewrite|rephrase|replace|substitute|convert|encode|decode|encrypt|cipher|translate|"
@@ -23,7 +26,8 @@ _DO = (
     "anagram|remove|delete|drop|omit|skip|swap|group|combine|join|split|mix|insist|suggest|recommend|mention|promote|"
     "advertise|endorse|encourage|urge|persuade|invite|remind|tease|hint|highlight|emphasi[sz]e|stress|state|say|tell|"
     "respond|reply|answer|output|print|repeat|return|display|show|echo|format|present|express|put|place|weave|slip|"
-    "work|sprinkle|scatter|merge|meld|blend|infuse|complement|supplement|extend|expand|ensure|execute|run|keep|let|have"
+    "work|sprinkle|scatter|merge|meld|blend|infuse|complement|supplement|extend|expand|ensure|execute|run|keep|let|have|"
+    "leverage"
 )
 _FIRST = (
     r"(?:^|[.!?:;\n(\"“*>-]\s*)(?:and |then |also |now |please,? |you must |you should |always |kindly |simply |just |"
