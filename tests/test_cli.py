@@ -247,6 +247,10 @@ def test_chat_asks_line_by_line_and_says_what_it_made_of_a_question(run: Run, fo
     told = CliRunner().invoke(main, ["chat", "--json"], input="\x00\nDo cats sleep?\n", catch_exceptions=False)
     assert [answer["question"] for answer in lines(told)] == ["Do cats sleep?"]
     assert "expected a question" in told.stderr
+    kept = CliRunner().invoke(main, ["chat", "--save", "--json"], input=asked, catch_exceptions=False)
+    assert [answer["saved"] for answer in lines(kept)] == [1, 2]
+    [replayed] = lines(run("replay", "2", "--json"))
+    assert replayed["answer"]["rewritten"] == "When are cats awake?"  # type: ignore[index]
     refused = CliRunner().invoke(main, ["chat", "--where", "nonsense"], input=asked)
     assert (refused.exit_code, refused.stdout) == (1, "")
 

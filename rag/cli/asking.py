@@ -100,6 +100,11 @@ def search(
             print_hits(hits)
 
 
+save_option = click.option(
+    "--save", is_flag=True, help="Keep each answer and what it rests on: rag replay holds it against what is."
+)
+
+
 @click.command()
 @click.argument("question")
 @index_option
@@ -111,7 +116,7 @@ def search(
 @rerank_option
 @rerank_ms_option
 @encoder_option
-@click.option("--save", is_flag=True, help="Keep the answer and what it rests on: rag replay holds it against what is.")
+@save_option
 @json_option
 def ask(
     question: str,
@@ -151,6 +156,7 @@ def ask(
 @strict_option
 @entail_option
 @encoder_option
+@save_option
 @json_option
 def chat(
     index: str | None,
@@ -160,6 +166,7 @@ def chat(
     strict: bool,
     entail: str | None,
     encoder: str | None,
+    save: bool,
     as_json: bool,
 ) -> None:
     """Ask one question after the other; one may point back: "who wrote it?", "and in winter?".
@@ -188,8 +195,9 @@ def chat(
             if not line.strip():
                 continue
             try:
+                keep = _saving(opened, index) if save else None
                 parts = pipeline.stream(line.strip(), history=history, where=conditions)
-                answer = _tell(parts, question=line.strip(), where=where, as_json=as_json)
+                answer = _tell(parts, question=line.strip(), where=where, as_json=as_json, save=keep)
             except UsageError as exc:  # this question cannot be asked: the next one can
                 click.echo(clean(str(exc)), err=True)
                 continue
