@@ -3,7 +3,9 @@
     python -m benchmarks.fit_extractive ../shared/data [--write]
 
 Which sentence answers is a conditional logit: a softmax over the sentences of all passages, whose loss is that of the
-right ones together. Whether what is shown holds the answer is a logistic regression.
+right ones together. Confidence is a logistic regression on two questions at once, each of half the weight: whether
+what is shown holds the answer, and whether the documents hold one at all, for the first alone tells less well where
+they do not; its scale is then set by the first alone (Platt 1999), so that it is a chance of being right.
 
 Fitted on: SQuAD 1.1 and 2.0 dev questions on articles with int(sha256(title), 16) % 3 != 0; SelQA dev questions on
 articles with int(sha256(title), 16) % 2 == 0; CLAPNQ dev questions with int(sha256(id), 16) % 2 == 0; of these only
@@ -224,12 +226,16 @@ class Shown:
 
 
 def fit(train: Sequence[Reading]) -> Fitted:
-    """Which sentence answers, and whether one that is shown does."""
+    """Which sentence answers, and how sure it is that one that is shown does."""
     sentence = conditional_logit([r for r in train if r.example.asked_where_it_is and 1 in r.labels])
-    known = [(r, shown) for r in train if (shown := shown_of(sentence, r)).is_right is not None]
-    y = [int(bool(shown.is_right)) for _, shown in known]
-    answered = logistic([shown.features for _, shown in known], y, weights_of([r for r, _ in known]))
-    return Fitted(sentence, answered)
+    shown = [(r, shown_of(sentence, r)) for r in train]
+    known = [(r, s) for r, s in shown if s.is_right is not None]
+    y = [*(int(bool(s.is_right)) for _, s in known), *(int(r.example.asked_where_it_is) for r in train)]
+    weights = weights_of([r for r, _ in known]) + weights_of(train)
+    bias, *both = logistic([s.features for _, s in known + shown], y, weights)
+    odds = [(bias + float(np.dot(both, s.features)),) for _, s in known]
+    shift, scale = logistic(odds, y[: len(known)], weights[: len(known)])
+    return Fitted(sentence, (shift + scale * bias, *(scale * w for w in both)))
 
 
 def conditional_logit(found: Sequence[Reading]) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rag.encoders import Encoder
+from rag.generators import EXTRACTIVE
 from rag.index import Index
 from rag.pipeline import Pipeline
 from rag.qa import AnswerSet, AskedQuestion
@@ -20,7 +21,9 @@ from rag.retriever import Retriever
 from rag.runs import interval_json
 from rag.sentences import sentence_spans
 from rag.significance import mean_interval
+from rag.support import Checker
 from rag.types import DraftSentence, Hit, JsonValue, Span
+from rag.verifiability import Verifiability, verifiability
 
 _COVERAGES = 20  # points of the curve of risk
 
@@ -39,6 +42,8 @@ class AskedResult:
     short: str | None  # the draft's short answer; None where it has none
     elsewhere: float | None  # confidence where its article is filtered out; None where the question has no answer
     ms: float
+    generator: str = EXTRACTIVE
+    verifiability: Verifiability | None = None  # of what was shown; None for silence and for quotes
 
 
 def evaluate_answers(
@@ -47,6 +52,7 @@ def evaluate_answers(
     encoder: Encoder,
     limit: int | None = None,
     pipeline_of: Callable[[Index], Pipeline] = lambda index: Pipeline(Retriever(index)),
+    judge_of: Callable[[Index], Checker | None] = lambda _: None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, JsonValue], list[AskedResult]]:
     """Index all documents of a set together, ask its questions, and hold the drafts against the gold answers.
@@ -57,7 +63,8 @@ def evaluate_answers(
     answer; none is a wrong one. `abstain_auroc`: how well confidence tells the questions as they are from the same ones
     with their article filtered out; `unanswerable_auroc`: from those that the set says nothing answers.
     `citation_precision`: the share of first footnotes that stand in the document that was asked about;
-    `citation_recall`: of drafts with any there. `risk_coverage`: the share of wrong first sentences among those
+    `citation_recall`: of drafts with any there. For a generator that writes, both are those of `rag.verifiability`, of
+    the answers that it wrote and that were shown. `risk_coverage`: the share of wrong first sentences among those
     answered, if the most confident share were.
 
     Args:
@@ -65,6 +72,8 @@ def evaluate_answers(
         encoder: embeds it.
         limit: ask so many questions, drawn with seed 0.
         pipeline_of: what is asked, made of the index.
+        judge_of: what judges the citations of a generator that writes, made of the index; None for the pipeline's own
+            checker.
         progress: told what goes on.
 
     Returns:
@@ -81,22 +90,24 @@ def evaluate_answers(
         say(f"indexing {len(data.documents)} documents")
         index.add(data.documents)
         pipeline = pipeline_of(index)
+        judge = (judge_of(index) or pipeline.checker) if pipeline.writes else None
         for question in chosen[:1]:
             pipeline.ask(question.text)  # what is loaded when it is first needed is no time of a question's
         results = []
         for number, question in enumerate(chosen):
             if number % 100 == 0:
                 say(f"asked {number} of {len(chosen)} questions")
-            results.append(_ask(pipeline, data, question))
-    return _figures(data, results), results
+            results.append(_ask(pipeline, data, question, judge))
+    return _figures(data, results, writes=judge is not None), results
 
 
-def _ask(pipeline: Pipeline, data: AnswerSet, question: AskedQuestion) -> AskedResult:
+def _ask(pipeline: Pipeline, data: AnswerSet, question: AskedQuestion, judge: Checker | None) -> AskedResult:
     asked = pipeline.asked(question.text)
     draft, hits, answer = asked.draft, asked.passages, asked.answer
     elsewhere = None
     if question.is_answerable:
         elsewhere = pipeline.asked(question.text, where=[f"path!={data.articles[question.source]}"]).answer.confidence
+    wrote = judge is not None and answer.generator == pipeline.generator.name and not answer.abstained
     return AskedResult(
         question=question,
         text=draft.sentences[0].text if draft.sentences else "",
@@ -114,6 +125,8 @@ def _ask(pipeline: Pipeline, data: AnswerSet, question: AskedQuestion) -> AskedR
         short=_quote(draft.short, hits) if draft.short else None,
         elsewhere=elsewhere,
         ms=answer.timings_ms["total"],
+        generator=answer.generator,
+        verifiability=verifiability(answer, judge) if judge is not None and wrote else None,
     )
 
 
@@ -132,7 +145,7 @@ def _is_right(question: AskedQuestion, sentence: DraftSentence, hits: Sequence[H
     return any(text in sentence.text for text in question.answers)
 
 
-def _figures(data: AnswerSet, results: Sequence[AskedResult]) -> dict[str, JsonValue]:
+def _figures(data: AnswerSet, results: Sequence[AskedResult], *, writes: bool) -> dict[str, JsonValue]:
     answerable = [r for r in results if r.question.is_answerable]
     others = [r for r in results if not r.question.is_answerable]
     has_short = any(r.short is not None for r in answerable)  # a generator without them has no such figures
@@ -148,6 +161,11 @@ def _figures(data: AnswerSet, results: Sequence[AskedResult]) -> dict[str, JsonV
         "answered": [not r.abstained for r in answerable],
         "abstained": [r.abstained for r in others],
     }
+    if writes:
+        said = [r.verifiability for r in results if r.verifiability is not None]
+        shares["citation_precision"] = [holds for one in said for holds in one.citations]
+        shares["citation_recall"] = [holds for one in said for holds in one.sentences]
+        shares["written"] = [r.verifiability is not None for r in results if not r.abstained]
     means: dict[str, JsonValue] = {
         name: round(sum(values) / len(values), 4) if values else None for name, values in shares.items()
     }

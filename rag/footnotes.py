@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rag.sentences import plain_text
 from rag.support import Support
-from rag.types import Citation, DraftSentence, Hit, Sentence, Span
+from rag.types import Chunk, Citation, DraftSentence, Hit, Sentence, Span
 
 _NOTE = re.compile(r"(?<=[.!?,;:”\"'’)\]])\s?\[\d{1,3}\](?=[\s.,;:!?\[]|$)")
 
@@ -31,6 +31,7 @@ class Footnotes:
         passages: Sequence[Hit],
         check: Callable[[Sequence[str]], list[Support]],
         *,
+        copies: Callable[[Hit], Sequence[Chunk]] = lambda _: (),
         strict: bool = False,
     ) -> None:
         """Begin an answer.
@@ -39,6 +40,7 @@ class Footnotes:
             passages: what it may rest on; a span is cut from its passage.
             check: judges sentences that are not the words of a passage, as `Checker.check` does; spans that it names
                 are of these passages.
+            copies: other passages with the text of one, which are cited beside it.
             strict: leave out what has no support, instead of marking it.
         """
         self.citations: list[Citation] = []
@@ -46,6 +48,7 @@ class Footnotes:
         self.nowhere: list[str] = []  # numbers, names and links that stand in no passage
         self.passages = passages
         self._check = check
+        self._copies = copies
         self._strict = strict
         self._markers: dict[tuple[str, int, int], int] = {}
 
@@ -77,14 +80,23 @@ class Footnotes:
 
     def _numbered(self, spans: Sequence[Span]) -> Iterator[int]:
         for span in spans:
-            citation = cut(span, self.passages, marker=len(self.citations) + 1)
-            if citation is None:
+            cited = cut(span, self.passages, marker=0)
+            if cited is None:
                 continue
-            key = (citation.source, citation.start, citation.end)
-            if key not in self._markers:
-                self._markers[key] = citation.marker
-                self.citations.append(citation)
-            yield self._markers[key]
+            for citation in (cited, *self._elsewhere(span)):
+                key = (citation.source, citation.start, citation.end)
+                if key not in self._markers:
+                    self._markers[key] = len(self.citations) + 1
+                    self.citations.append(replace(citation, marker=self._markers[key]))
+                yield self._markers[key]
+
+    def _elsewhere(self, span: Span) -> Iterator[Citation]:
+        """The same words where the text of the passage stands once more."""
+        hit = self.passages[span.passage]
+        for chunk in self._copies(hit):
+            moved = Span(0, span.start - hit.chunk.start + chunk.start, span.end - hit.chunk.start + chunk.start)
+            if citation := cut(moved, [replace(hit, chunk=chunk)], marker=0):
+                yield citation
 
 
 def cut(span: Span, passages: Sequence[Hit], *, marker: int) -> Citation | None:

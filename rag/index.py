@@ -35,7 +35,7 @@ from rag.progress import Progress, Stopped
 from rag.reembed import PENDING, ReembedReport, reembed, take_form
 from rag.snapshots import VectorCache
 from rag.store import DocumentRow, Store, file_id
-from rag.types import Document, JsonValue
+from rag.types import Chunk, Document, Hit, JsonValue
 from rag.view import Passing, View
 from rag.writer import StoreWriter
 
@@ -333,6 +333,16 @@ class Index:
         """
         with self._reading_rows() as store:
             return store.texts_before(chunk_ids, at_most=at_most)
+
+    def copies(self, hit: Hit, *, at_most: int) -> list[Chunk]:
+        """Passages elsewhere with exactly the text of a hit, of the places that it names itself (`Hit.also_in`)."""
+        if not hit.also_in:
+            return []
+        named = {(place.source, place.start) for place in hit.also_in[:at_most]}
+        with self._reading_rows() as store:
+            ids = [i for i, place in store.same_text(hit.chunk.text) if (place.source, place.start) in named]
+            found = store.chunks(ids)
+        return [found[i] for i in ids if i in found]
 
     def term_weights(self, stems: Sequence[str]) -> dict[str, float]:
         """Inverse document frequency of each stemmed word over the chunks: log(1 + n / (1 + df)), above 0."""

@@ -19,13 +19,14 @@ from rag.generators import EXTRACTIVE, Generator, StreamingGenerator, load_gener
 from rag.generators.extractive import ExtractiveGenerator, default_weights
 from rag.injection import without_orders
 from rag.retriever import Retriever
-from rag.support import Checker, Support, SupportChecker
-from rag.types import Answer, Citation, Draft, DraftSentence, Hit, Sentence, ShortAnswer, Span
+from rag.support import Checker, SupportChecker
+from rag.types import Answer, Chunk, Citation, Draft, DraftSentence, Hit, Sentence, ShortAnswer, Span
 
 NOT_FOUND = "Not in these documents."
 DEFAULT_PASSAGES = 6
 NEAR = 0.15  # confidence from which on the best sentence is worth showing, though it does not answer
 _ORDER_SHOWN = 120  # characters
+_MOST_COPIES = 2  # footnotes beside its own that a sentence gets where its passage stands elsewhere, too
 _LOOKED_BACK = 2_000  # characters in front of a passage, in which an order can begin
 # A wrong answer, which names its source, counts two thirds of a missing one: 2/3 / (2/3 + 1).
 DEFAULT_MIN_CONFIDENCE = 0.4
@@ -132,6 +133,19 @@ class Pipeline:
         return self._generator or self.extractive
 
     @property
+    def writes(self) -> bool:
+        """Whether the generator puts answers in words of its own."""
+        return isinstance(self._generator, StreamingGenerator)
+
+    @property
+    def checker(self) -> Checker:
+        """What holds written sentences against the passages."""
+        if self._checker is None:
+            index = self.retriever.index
+            self._checker = SupportChecker(_reading_encoder(index.encoder), index)
+        return self._checker
+
+    @property
     def extractive(self) -> ExtractiveGenerator:
         """What answers by default, tells whether the passages answer, and stands in for a model that does not."""
         if self._extractive is None:
@@ -209,7 +223,10 @@ class Pipeline:
         if draft.sentences and confidence >= least:  # what is not a number is no confidence
             # Where documents give orders, nothing passes that they do not support.
             footnotes = Footnotes(
-                _named(hits, read), lambda s: self._check(s, read), strict=self._strict or bool(orders)
+                _named(hits, read),
+                lambda s: self.checker.check(s, read),
+                copies=self._copies,
+                strict=self._strict or bool(orders),
             )
             if writer is None:
                 yield from _told(said, footnotes)
@@ -314,11 +331,11 @@ class Pipeline:
                 notes.append(f"{hit.chunk.doc_id} speaks to a model; that was neither followed nor read: “{quoted}”")
         return read, notes
 
-    def _check(self, sentences: Sequence[str], passages: Sequence[Hit]) -> list[Support]:
-        if self._checker is None:
-            index = self.retriever.index
-            self._checker = SupportChecker(_reading_encoder(index.encoder), index)
-        return self._checker.check(sentences, passages)
+    def _copies(self, hit: Hit) -> list[Chunk]:
+        """Where the text of a cited passage stands once more, named without what looks like an order."""
+        copies = self.retriever.index.copies(hit, at_most=_MOST_COPIES)
+        found = [replace(hit, chunk=copy) for copy in copies]
+        return [named.chunk for named in _named(found, [without_orders(one)[0] for one in found])]
 
 
 def _short_answer(short: Span | None, hits: Sequence[Hit], noted: Sequence[Noted]) -> ShortAnswer | None:

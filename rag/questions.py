@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 _KINDS = {
     "number": re.compile(
@@ -46,6 +47,37 @@ _YES_OR_NO = re.compile(
 )
 
 
+# What a comparison speaks of, and what it says it with.
+_COMPARES = re.compile(
+    r"\b(?:differ(?:s|ence|ences|ent)?|compare[ds]?|comparison|versus|vs|better|worse|than|distinguish(?:es)?|or)\b",
+    re.IGNORECASE,
+)
+_CONTRASTS = re.compile(
+    r"\b(?:than|whereas|while|unlike|compared|instead|rather|versus|differ\w*|both|contrast|but|in place of|not|more"
+    r"|less|\w+er)\b",
+    re.IGNORECASE,
+)
+# What says yes or no to "may I", "does it", "is it allowed".
+_GRANTS = re.compile(
+    r"\b(?:not|no|never|only|must|may|can|cannot|always|allowed|required|requires?|needs?|possible|without|unless"
+    r"|neither|none|both|either|every|any|should|optional|supports?|does|do)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+_ASKS_WHAT = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"^\W*what(?:['’]s| is| are| was| were) (?:an? |the )?(?:meaning|definition) of (?:an? |the )?"
+        r"(?:word |term )?(?P<what>[\w\s'’/-]+?)\W*$",
+        r"^\W*what(?:['’]s| is| are| was| were) (?:meant by |an? |the )?(?P<what>[\w\s'’/-]+?)\W*$",
+        r"^\W*what (?:does|do|did) (?:an? |the )?(?P<what>[\w\s'’/-]+?) (?:mean|stand for|refer to)\b",
+        r"^\W*who (?:is|are|was|were) (?:the )?(?P<what>[\w\s'’/-]+?)\W*$",
+        r"^\W*(?:please )?define (?:an? |the )?(?P<what>[\w\s'’/-]+?)\W*$",
+    )
+)
+_MOST_DEFINED = 6  # words; more describe what is looked for, and are no name of it
+_DESCRIBES = re.compile(r"\b(?:called|known|used|named|that|which|who|for|between|reason|purpose|name|term)\b", re.I)
+
+
 def asks_for_words(question: str) -> bool:
     """Whether a few words can answer it: not where it asks why or how, yes or no, or for a description."""
     if expected_kind(question) is not None:
@@ -61,6 +93,46 @@ def asks_how_to(question: str) -> bool:
 def expected_kind(question: str) -> str | None:
     """'number', 'date' or 'name' where the question asks for one, else None."""
     return next((kind for kind, pattern in _KINDS.items() if pattern.search(question)), None)
+
+
+def fitting(question: str) -> Callable[[str], bool]:
+    """Tells of a sentence whether it holds the kind of thing the question asks for.
+
+    A number, date or name that is not in the question; for "what is" a definition of just that; for a comparison words
+    that contrast; for yes or no words that grant, deny or limit.
+    """
+    tests: list[Callable[[str], object]] = []
+    if kind := expected_kind(question):
+        tests.append(lambda sentence: novel(kind, sentence, question))
+    if what := defined(question):
+        tests.append(_definition_of(what).match)
+    if _COMPARES.search(question):
+        tests.append(_CONTRASTS.search)
+    if _YES_OR_NO.search(question):
+        tests.append(_GRANTS.search)
+    return lambda sentence: any(test(sentence) for test in tests)
+
+
+def defined(question: str) -> str | None:
+    """What the question wants to be told what it is: "word embedding" of "What is a word embedding?"; else None."""
+    for match in filter(None, (pattern.match(question) for pattern in _ASKS_WHAT)):
+        what: str = match["what"].strip()
+        if len(what.split()) <= _MOST_DEFINED and not _DESCRIBES.search(what):
+            return what
+    return None
+
+
+def _definition_of(what: str) -> re.Pattern[str]:
+    """Of a sentence that begins by saying what something is; in singular or plural, with a word or a clause between."""
+    # The last letter of a plural may be missing, and others follow.
+    words = r"\s+".join(re.escape(word) for word in what.rstrip("s").split())
+    return re.compile(
+        rf"\W*(?:(?:an?|the|in [\w\s]{{1,60}},) )?(?:[\w-]+ )?{words}\w{{0,2}}\W?"
+        r"(?: ?\([^)]*\))?(?: or [\w -]{1,60})?(?:,[^,]{1,80},)?\s*"
+        r"(?:(?:is|are|was|were|refers? to|means?|denotes?|describes?|stands? for|consists? of"
+        r"|comprises?)\b|[-–—:])",
+        re.IGNORECASE,
+    )
 
 
 def novel(kind: str, sentence: str, question: str) -> set[str]:

@@ -56,7 +56,7 @@ ROWS = [
         "injection",
         "conversation",
     ],
-    ["ingest", "reembed", "doctor", "explain", "generators", "footnotes", "entailment"],
+    ["ingest", "reembed", "doctor", "explain", "generators", "footnotes", "entailment", "verifiability"],
     ["index"],
     ["retriever", "watch", "passages", "saved"],
     ["pipeline", "evaluation", "answer_evaluation", "langchain"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,8 @@ from rag.generators.extractive import ExtractiveGenerator
 from rag.index import Index
 from rag.pipeline import NOT_FOUND, Pipeline
 from rag.retriever import Retriever
-from rag.types import Citation, Document, Draft, DraftSentence, Section, Sentence, ShortAnswer, Span
+from rag.sentences import plain_text
+from rag.types import Citation, Document, Draft, DraftSentence, Hit, Section, Sentence, ShortAnswer, Span
 from tests.fakes import HashingEncoder, QueuedGenerator, WordChecker
 
 pytestmark = pytest.mark.usefixtures("fake_reading")
@@ -217,3 +218,33 @@ def test_silence_shows_what_comes_near_and_only_what_does(index: Index) -> None:
     assert answer.near_miss == Citation(1, "goose.pdf", "Geese", 1, None, 0, 32, "The goose is a bird of the lake.")
     assert pipeline(index, quote(0, 32), confidence=0.1).ask("goose").near_miss is None
     assert pipeline(index, confidence=0.9).ask("goose").near_miss is None
+
+
+def test_a_passage_that_stands_in_several_documents_is_one_sentence_with_several_footnotes(index: Index) -> None:
+    fox = "# Foxes\nThe fox sleeps in a den."
+    index.add([Document(f"{n}-den.md", fox, "Dens", (Section(0, 8, "Foxes"),)) for n in range(9)])
+    index.add([Document("late.pdf", "# Geese\n" + GOOSE, sections=(Section(0, 8, "Geese"),), pages=(0, 4, 71))])
+    answer = Pipeline(Retriever(index), generator=FirstPassage()).ask("goose nest page two")
+    [sentence] = answer.sentences
+    assert {c.source for c in answer.citations} == {"goose.pdf", "late.pdf"}
+    for citation in answer.citations:
+        document = index.document(citation.source)
+        assert document.text[citation.start : citation.end] == citation.quote
+        assert document.page_at(citation.start) == citation.page
+    assert sentence.citations == tuple(range(1, len(answer.citations) + 1))
+
+    many = Pipeline(Retriever(index), generator=FirstPassage()).ask("fox den sleeps")
+    assert len({c.source for c in many.citations}) == len(many.citations) == 3  # its own, and two more of ten
+    assert {c.quote for c in many.citations} == {"The fox sleeps in a den."}
+    only = Pipeline(Retriever(index), generator=FirstPassage()).ask("fox den sleeps", where=["path=3-den.md"])
+    assert [c.source for c in only.citations] == ["3-den.md"]
+
+
+class FirstPassage:
+    """Says the first passage."""
+
+    name = "first passage"
+
+    def generate(self, question: str, passages: Sequence[Hit]) -> Draft:
+        chunk = passages[0].chunk
+        return Draft((DraftSentence(plain_text(chunk.text), (Span(0, chunk.start, chunk.end),)),), 0.9)

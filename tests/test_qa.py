@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from rag import answer_evaluation
 from rag.answer_evaluation import auroc, evaluate_answers
 from rag.cli import main
 from rag.errors import EvaluationError
+from rag.generators import Message
+from rag.generators.writing import WritingGenerator
 from rag.qa import read_answer_set
-from tests.fakes import HashingEncoder
+from tests.fakes import HashingEncoder, QueuedWriter, WordChecker
 
 GEESE = "Geese graze on wet meadows. The goose flies to Egypt in autumn. Its nest lies near the water."
 FOXES = "Foxes sleep in a den. The fox hunts mice at night. A vixen has five cubs in spring."
@@ -165,3 +168,37 @@ def test_auroc_is_that_of_scikit_learn(positive: list[float], negative: list[flo
     truth = [1] * len(positive) + [0] * len(negative)
     assert auroc(positive, negative) == pytest.approx(roc_auc_score(truth, positive + negative), abs=1e-4)
     assert auroc([], negative) is None
+
+
+@pytest.mark.usefixtures("fake_reading")
+def test_what_a_model_wrote_is_held_against_what_it_cites(squad_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One answer is right, one is half invented, and one question is met with silence."""
+    monkeypatch.setattr("rag.encoders.load_encoder", lambda *_, **__: HashingEncoder())
+    monkeypatch.setattr("rag.cli.evaluating_answers.make_checker", lambda *_, **__: WordChecker())
+    flies = "The goose flies to Egypt in autumn."
+
+    class Same(QueuedWriter):
+        def write(self, messages: Sequence[Message], *, max_tokens: int) -> Iterator[str]:
+            yield f"{flies} Every vixen admires rabbits, hedgehogs, badgers."
+
+    monkeypatch.setattr("rag.generators.load_generator", lambda _: WritingGenerator(Same(name="same")))
+    dump = squad_file.parent / "each.jsonl"
+    command = ["evaluate", "answers", str(squad_file), "--generator", "openai:m@http://localhost:1"]
+    told = CliRunner().invoke(main, [*command, "--json", "--dump", str(dump)])
+    assert told.exit_code == 0, told.output
+    figures = json.loads(told.stdout)
+    rows = [json.loads(line) for line in dump.read_text().splitlines()]
+    wrote = [row for row in rows if row["generator"] == "same" and not row["abstained"]]
+    assert wrote
+    assert all(row["sentences_held"] == [True, False] for row in wrote)
+    assert all(row["citations_held"] == [True] for row in wrote)
+    assert (figures["citation_recall"], figures["citation_precision"]) == (0.5, 1.0)
+    shown = [row for row in rows if not row["abstained"]]
+    assert figures["written"] == pytest.approx(len(wrote) / len(shown), abs=1e-4)
+    strict = json.loads(CliRunner().invoke(main, [*command, "--strict", "--json"]).stdout)
+    assert (strict["citation_recall"], strict["citation_precision"]) == (1.0, 1.0)
+
+
+def test_a_judge_of_quotes_is_refused(squad_file: Path) -> None:
+    told = CliRunner().invoke(main, ["evaluate", "answers", str(squad_file), "--judge", "m"])
+    assert (told.exit_code, "--generator" in told.stderr) == (2, True)

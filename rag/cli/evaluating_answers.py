@@ -28,6 +28,7 @@ SHARES = (0.05, 0.1, 0.2)  # of wrong answers, for which it is told how much wou
 
 if TYPE_CHECKING:
     from rag.answer_evaluation import AskedResult
+    from rag.index import Index
 
 
 @click.command()
@@ -159,11 +160,28 @@ def _percent(values: Any, name: str) -> str:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Ask N of the questions, drawn with seed 0.")
 @click.option("--dump", type=click.Path(path_type=Path), metavar="FILE", help="Write what happened to each question.")
+@generator_option
+@entail_option
+@strict_option
+@click.option(
+    "--judge",
+    metavar="MODEL",
+    help="A model as for --entail that judges the citations of what was written. Default: what checked it.",
+)
 @click.option("--encoder", metavar="MODEL", help="A sentence-transformers model: name or local path.")
 @form_option
 @json_option
 def evaluate_answers_command(
-    file: Path, limit: int | None, dump: Path | None, encoder: str | None, form: str | None, as_json: bool
+    file: Path,
+    limit: int | None,
+    dump: Path | None,
+    generator: str,
+    entail: str | None,
+    strict: bool,
+    judge: str | None,
+    encoder: str | None,
+    form: str | None,
+    as_json: bool,
 ) -> None:
     """Measure answers on a set of questions in SQuAD's format, or in CLAPNQ's (.jsonl, or a folder of them).
 
@@ -173,10 +191,21 @@ def evaluate_answers_command(
     \b
     rag evaluate answers dev-v1.1.json --limit 500
     rag evaluate answers clapnq --dump each.jsonl
+    rag evaluate answers clapnq --limit 50 --generator openai:qwen3@http://localhost:11434/v1
     """
     from rag.answer_evaluation import evaluate_answers
     from rag.encoders import DEFAULT_ENCODER, load_encoder
+    from rag.generators import EXTRACTIVE, load_generator
+    from rag.pipeline import Pipeline
     from rag.qa import read_answer_set
+
+    if judge is not None and generator == EXTRACTIVE:
+        raise click.UsageError("--judge is for what a model wrote: name one with --generator")
+    writer = None if generator == EXTRACTIVE else load_generator(generator)
+
+    def pipeline_of(index: Index) -> Pipeline:
+        checker = make_checker(index, entail=entail)
+        return Pipeline(make_retriever(index), generator=writer or EXTRACTIVE, checker=checker, strict=strict)
 
     if dump is not None:
         dump.open("a", encoding="utf-8").close()  # before anything is measured that could not be kept
@@ -184,6 +213,8 @@ def evaluate_answers_command(
         read_answer_set(file),
         encoder=load_encoder(encoder or DEFAULT_ENCODER, form=cast(Any, form)),
         limit=limit,
+        pipeline_of=pipeline_of,
+        judge_of=lambda index: make_checker(index, entail=judge),
         progress=lambda line: click.echo(line, err=True),
     )
     if dump is not None:
@@ -211,6 +242,9 @@ def _asked_json(asked: AskedResult) -> dict[str, Any]:
         "abstained": asked.abstained,
         "confidence": round(asked.confidence, 4),
         "confidence_elsewhere": None if asked.elsewhere is None else round(asked.elsewhere, 4),
+        "generator": asked.generator,
+        "sentences_held": None if asked.verifiability is None else list(asked.verifiability.sentences),
+        "citations_held": None if asked.verifiability is None else list(asked.verifiability.citations),
         "ms": asked.ms,
     }
 

@@ -24,7 +24,7 @@ from rag.calibration import Estimate
 from rag.composing import is_same_fact, lead_of, needs_lead, steps_around
 from rag.encoders import CompiledEncoder, Encoder, TokenEncoder, TokenVectors
 from rag.encoders.base import encodable
-from rag.questions import asks_for_words, asks_how_to, expected_kind, names, novel
+from rag.questions import asks_for_words, asks_how_to, fitting, names
 from rag.reader import CompiledReader, Reader, SentenceRead
 from rag.sentences import plain_text, sentence_spans
 from rag.types import Draft, DraftSentence, Hit, Span
@@ -50,7 +50,7 @@ SENTENCE_FEATURES = (
     "similarity",  # cosine of the question and the sentence, the latter in the light of its whole passage
     "coverage",  # share of the question's words, weighted by rarity, that stand in the sentence
     "coverage_around",  # share that stand in its neighbours, title or headings, but not in it
-    "fits_kind",  # 1 if the question asks for a number, date or name, and the sentence holds one that is not in it
+    "fits_kind",  # 1 if it holds the kind of thing the question asks for (`rag.questions.fitting`)
     "passage_rank",  # 1 for the best passage, 1/2 for the second, and so on
     "passage_score",  # of its passage, by the retriever: 0 to 1
     "short",  # logits of the likeliest short answer in it, below those of the best; nothing where passages are code
@@ -223,7 +223,7 @@ class ExtractiveGenerator:
         rarity = self._vocabulary.term_weights(sorted(wanted))
         total = sum(rarity.values()) or 1.0
         known = sum(rarity[stem] for stem in self._vocabulary.known_words(sorted(wanted))) / total
-        kind = expected_kind(question)
+        fits = fitting(question)
 
         candidates = []
         for i, (p, start, end) in enumerate(found):
@@ -242,7 +242,7 @@ class ExtractiveGenerator:
                         similarity,
                         sum(rarity[stem] for stem in here) / total,
                         sum(rarity[stem] for stem in around - here) / total,
-                        float(kind is not None and bool(novel(kind, texts[i], question))),
+                        float(fits(texts[i])),
                         1 / (1 + p),
                         _retrieved(passages[p]),
                     ),
