@@ -195,11 +195,28 @@ class SupportChecker:
         total = sum(weight.values()) or 1.0
         chosen = _chosen(content, weight, total, evidence.sources)
         nowhere = _nowhere(text, evidence)
-        features = _features(text, words, content, weight, total, tokens, chosen)
-        z = self._weights[0] + sum(w * x for w, x in zip(self._weights[1:], features, strict=True))
-        chance = 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
+
+        def measured(sources: Sequence[_Source]) -> tuple[float, ...]:
+            return _features(text, words, content, weight, total, tokens, sources)
+
+        features = measured(chosen)
+        chance = self._chance(features)
+        # What is not needed is not cited, if the rest holds the sentence as well as every name and number in it.
+        for source in chosen[::-1] if chance >= 0.5 else ():
+            rest = [other for other in chosen if other is not source]
+            if rest and self._chance(without := measured(rest)) >= 0.5 and _told(without) <= _told(features):
+                chosen = rest
         spans = tuple(Span(s.passage, s.start, s.end) for s in chosen)
         return Support(spans, chance if chosen else 0.0, nowhere, features)
+
+    def _chance(self, features: Sequence[float]) -> float:
+        z = self._weights[0] + sum(w * x for w, x in zip(self._weights[1:], features, strict=True))
+        return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
+
+
+def _told(features: Sequence[float]) -> float:
+    """How many names and numbers the sources do not hold."""
+    return features[FEATURES.index("names")] + features[FEATURES.index("numbers")]
 
 
 def _nowhere(text: str, evidence: _Evidence) -> tuple[str, ...]:
