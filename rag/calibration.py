@@ -42,6 +42,7 @@ class Setting:
     strict: bool
     weights: str  # hash of what the confidence is computed with
     passages: int
+    sentences: int = 4  # at most, in an answer; calibrations made before this could be chosen are of 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,18 +34,20 @@ from rag.plan import FileChange, Preview, make_plan
 from rag.progress import Progress, Stopped
 from rag.reembed import PENDING, ReembedReport, reembed, take_form
 from rag.snapshots import VectorCache
-from rag.store import DocumentRow, Store, file_id
+from rag.store import DocumentFacts, DocumentRow, FileRow, FileState, SourceFile, Store, file_id
 from rag.types import Chunk, Document, Hit, JsonValue
+from rag.uploads import UPLOADS, kept_at
 from rag.view import Passing, View
 from rag.writer import StoreWriter
 
 _OURS = re.compile(
     rf"(?:index|answers)\.sqlite(?:-wal|-shm|-journal)?|vectors-\d+\.faiss.*|write\.lock|{re.escape(HOLDER)}"
-    rf"|{re.escape(CALIBRATION)}|files"
+    rf"|{re.escape(CALIBRATION)}|reading\.json|{UPLOADS}"
 )
 _FILTERS_KEPT = 16  # with what passes them, a bit a chunk
 _LOOSE_KEPT = 10_000  # embeddings that no chunk uses, for texts that come back, as when a folder's branch is switched
 _LOOSE_SHARE = 0.05  # or this share of all, if that is more
+_NO_NAME = re.compile(r'[/\\:*?"<>|]')  # what a folder cannot be called everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,14 @@ class IndexStatus:
     roots: tuple[str, ...]
     set_aside: tuple[tuple[str, str], ...]
     last_ingest: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Where the documents of an index come from: what `ingest` is given to bring all of them up to date."""
+
+    paths: tuple[str, ...]  # ingested folders, and files that were named themselves
+    uploads: tuple[str, ...]  # by what their users call them
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +334,37 @@ class Index:
                 raise UsageError(f"no document {source!r} in index {self.name!r}: {hint}")
             return document
 
+    def file(self, source: str) -> SourceFile | None:
+        """The file that a document came from, as it was when it was read.
+
+        None where a script added the document, or where there is none of that source.
+        """
+        with self._reading_rows() as store:
+            return store.file_of(shown(source))
+
+    def facts(self) -> list[DocumentFacts]:
+        """What filters can be made of, for every document, ordered by source."""
+        with self._reading_rows() as store:
+            return store.facts()
+
+    def last_change(self) -> tuple[int, bytes]:
+        """Number and token of the last committed change: what was read of the index holds until it is another."""
+        with self._reading_rows() as store:
+            return store.last_change()
+
+    def files(self) -> list[FileState]:
+        """Every file, read or set aside and why, and every document that no file stands behind, ordered by name."""
+        with self._reading_rows() as store:
+            return store.file_states()
+
+    def origins(self) -> Origins:
+        """What `ingest` is to be given to bring all documents up to date."""
+        with self._reading_rows() as store, store.transaction():
+            named = [root for root in store.roots_of_files() if root != UPLOADS]
+            folders = [root for root in store.roots() if root not in named and root != UPLOADS]
+            files = [os.path.join(root, relpath) for root in named for relpath in store.files(root)]
+            return Origins((*folders, *sorted(files)), tuple(sorted(store.files(UPLOADS))))
+
     def texts_before(self, chunk_ids: Sequence[int], *, at_most: int) -> dict[int, str]:
         """What stands in front of chunks in their documents.
 
@@ -380,7 +421,7 @@ class Index:
                 reembedding=(manifest.get(PENDING) or {}).get("name"),
                 created=manifest["created"],
                 made_with=manifest["made_with"],
-                roots=tuple(store.roots()),
+                roots=tuple(root for root in store.roots() if root != UPLOADS),
                 set_aside=tuple(sorted({*store.set_aside(), *told})),
                 last_ingest=last,
             )
@@ -396,6 +437,7 @@ class Index:
         rehash: bool = False,
         keep_missing: bool = False,
         progressive: bool = False,
+        uploads: Sequence[str] = (),
         progress: Callable[[Progress], None] | None = None,
         on_change: Callable[[FileChange], None] | None = None,
         stop: Callable[[], bool] | None = None,
@@ -415,15 +457,16 @@ class Index:
             keep_missing: documents whose files have gone stay.
             progressive: keep all files first, so that they are soon found by their words; their vectors follow, and
                 searches use those that are there. A run that is stopped before the end is finished by the next one.
-            progress: called after each file and each batch.
+            uploads: names of files that were handed over, whose copies are at `rag.uploads.kept_at`.
+            progress: called after each file and each batch, and once all new and changed files are committed.
             on_change: called after each file whose change is committed.
             stop: asked between files and between batches; True ends the run, and the report says so.
 
         Raises:
-            UsageError: no path was given.
+            UsageError: no path was given, nor an upload.
             IndexBusyError: another process is writing to this index.
         """
-        limits, absolute_paths = _checked_limits(max_file_mb), _checked_paths(paths)
+        limits, absolute_paths = _checked_limits(max_file_mb), _checked_paths(paths) if paths or not uploads else []
         started, report = time.perf_counter(), IngestReport()
         try:
             with self._writing("ingest", stop) as at_work:
@@ -436,6 +479,7 @@ class Index:
                     rehash=rehash,
                     keep_missing=keep_missing,
                     leave_out=self.path,
+                    uploads=uploads,
                 )
                 try:
                     with Ingest(
@@ -457,7 +501,7 @@ class Index:
                 report.seconds = time.perf_counter() - started
                 writer.add_ingest(
                     {
-                        "paths": [str(path) for path in paths],
+                        "paths": [*map(str, paths), *uploads],
                         **report.as_json(),
                         "unreadable": [{"path": path, "reason": reason} for path, reason in plan.unreadable],
                     }
@@ -600,6 +644,8 @@ class Index:
     def remove(self, path: str | os.PathLike[str]) -> int:
         """Forget documents by their source, or all below a file or folder that was ingested; the files stay.
 
+        An ingested folder that goes as a whole is forgotten itself. The copy of an upload is deleted.
+
         Returns:
             How many documents went.
 
@@ -610,8 +656,11 @@ class Index:
         with self._writing("remove") as at_work:
             store = at_work.store
             before = store.counts()["documents"]
-            if gone := _files_called(store, name):
-                at_work.writer.remove_files(gone)
+            folders = [root for root in store.roots() if is_below(root, absolute(name))]
+            if (gone := _files_called(store, name)) or folders:
+                at_work.writer.remove_files([row.id for _, row in gone])
+                at_work.writer.forget_folders(folders)
+                self._delete_copies(gone)
             elif store.document(name) is not None:
                 at_work.writer.remove_documents([name])
             else:
@@ -621,6 +670,45 @@ class Index:
             self._drop_loose_embeddings(at_work, at_most=0)
             self._refresh_snapshot(at_work)
             return before - store.counts()["documents"]
+
+    def remove_files(self, files: Iterable[FileState]) -> int:
+        """Forget files as `files` tells of them, all or none; the files stay, but copies of uploads are deleted.
+
+        A folder of which no file is left is forgotten itself.
+
+        Returns:
+            How many were there to be forgotten.
+
+        Raises:
+            IndexBusyError: another process is writing to this index.
+        """
+        with self._writing("remove") as at_work:
+            wanted: dict[str, set[str]] = {}
+            for file in files:
+                wanted.setdefault(file.root, set()).add(file.name)
+            store, sources = at_work.store, wanted.pop("", set())
+            gone = [
+                (root, row)
+                for root, names in wanted.items()
+                for relpath, row in store.files(root).items()
+                if relpath in names
+            ]
+            added = [file.name for file in store.file_states() if not file.root and file.name in sources]
+            with at_work.writer.transaction():
+                at_work.writer.remove_files([row.id for _, row in gone])
+                at_work.writer.remove_documents(added)
+                at_work.writer.forget_folders(list(wanted))
+            self._delete_copies(gone)
+            self._drop_loose_embeddings(at_work, at_most=0)
+            self._refresh_snapshot(at_work)
+            return len(gone) + len(added)
+
+    def _delete_copies(self, gone: Sequence[tuple[str, FileRow]]) -> None:
+        """Those of the uploads among files that are not in the index any more."""
+        for root, row in gone:
+            if root == UPLOADS:
+                with suppress(OSError):  # what is left of it is read by nobody
+                    kept_at(self.path, row.relpath).unlink(missing_ok=True)
 
     def examine(self, *, repair: bool = False) -> Diagnosis:
         """Check every promise the index makes: rows, words, vectors, snapshot, spans, hashes.
@@ -678,6 +766,38 @@ class Index:
         with suppress(OSError):  # a folder that holds something else stays, with that in it
             (folder / "write.lock").unlink()
             folder.rmdir()
+
+    @classmethod
+    def rename(cls, path: str | os.PathLike[str], name: str) -> Path:
+        """Give an index another name: that of its folder, which stays where it is. Who has it open opens it anew.
+
+        Returns:
+            The folder's new path.
+
+        Raises:
+            UsageError: the name is none, or taken; or the system refuses, as Windows does while the index is open.
+            IndexNotFoundError: the folder holds no index.
+            IndexBusyError: another process is writing to it.
+        """
+        folder = Path(path)
+        target = folder.with_name(checked_name(name))
+        if not (folder / "index.sqlite").exists():
+            raise IndexNotFoundError(f"no index in {str(folder)!r}: nothing was renamed")
+        with suppress(IndexDamagedError):
+            Store(folder / "index.sqlite").close()  # refuses another program's file
+        with write_lock(folder, doing="rename"):
+            if os.path.lexists(target) and not _is_same(folder, target):
+                raise UsageError(f"there is a {target.name!r} beside it already: choose another name")
+            try:
+                os.rename(folder, target)
+            except OSError as exc:
+                raise UsageError(
+                    f"{folder.name!r} cannot be renamed to {target.name!r} ({exc.strerror or exc}): check who may "
+                    "write to the folder it is in, and close other programs that have the index open"
+                ) from exc
+            with suppress(OSError):
+                (target / HOLDER).unlink()
+        return target
 
     @contextmanager
     def _writing(self, doing: str, stop: Callable[[], bool] | None = None) -> Iterator[_Session]:
@@ -753,14 +873,38 @@ def _put_documents(at_work: _Session, documents: list[Document]) -> None:
         at_work.writer.put_document(document, chunks, space=at_work.embedder.encoder.space)
 
 
-def _files_called(store: Store, name: str) -> list[int]:
-    """The ids of files by their source, by the relative path of one that was set aside, or below a path."""
+def checked_name(name: str) -> str:
+    """A name that an index can have: that of a folder, on every system.
+
+    Raises:
+        UsageError: it is none.
+    """
+    name = name.strip()
+    if not name or len(name) > 80 or _NO_NAME.search(name) or not name.isprintable() or name[0] in ".-":
+        raise UsageError(
+            f'expected a name of 1 to 80 characters without / \\ : * ? " < > | that begins with none of . and -, '
+            f"got {name[:100]!r}: choose another"
+        )
+    if name.endswith("."):
+        raise UsageError(f"expected a name that ends without a full stop, got {name!r}: leave it away")
+    return name
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names are of one folder, as where only the case is another and the system heeds none."""
+    with suppress(OSError):
+        return os.path.samefile(one, other)
+    return False
+
+
+def _files_called(store: Store, name: str) -> list[tuple[str, FileRow]]:
+    """Files with their roots by their source, by the relative path of one that was set aside, or below a path."""
     target = absolute(name)
     owner = store.owner(name)
     if owner is not None and not name.endswith(owner[1]):
         owner = None  # a single line of a JSONL file
     return [
-        row.id
+        (root, row)
         for root in store.roots()
         for row in store.files(root).values()
         if (root, row.relpath) == owner

@@ -62,6 +62,7 @@ class _Loaded:
     row: FileRow
     documents: tuple[tuple[Document, tuple[Chunk, ...]], ...]
     is_edit: bool  # of a file that was read before
+    size: int  # bytes
 
     @property
     def n_chunks(self) -> int:
@@ -96,7 +97,7 @@ class Ingest:
             report: filled as things are committed.
             limits: a file above them is tried each time, for they may be higher then.
             progressive: keep all files first, to be found by their words, and embed them behind that.
-            progress: called after each file and each batch.
+            progress: called after each file and each batch, and once all are committed.
             on_change: called after each file whose change is committed.
             stop: asked between files and between batches.
         """
@@ -115,6 +116,8 @@ class Ingest:
         self._keep_missing = False
         self._sources: set[str] = set()  # given in this run and not committed yet
         self._done, self._total, self._chunks_done = 0, 0, 0
+        self._bytes_seen, self._bytes_total = 0, 0
+        self._share = 0.0  # of what waits, that is embedded
 
     def __enter__(self) -> Self:
         return self
@@ -133,19 +136,24 @@ class Ingest:
         self._keep_missing = plan.keep_missing
         self._writer.set_folders(plan.folders)
         self._total = plan.n_files
+        self._bytes_total = sum(work.found.size for work in plan.look)
         for work in plan.keep:
             assert work.known
             self._keep(work.relpath, work.known)
         self._done += len(plan.keep)
         again = [work for work, content in plan.moved if not self._move(work, content)]
+        self._bytes_total += sum(work.found.size for work in again)
         self._remove([*plan.gone, *(work.known for work in again if work.known)])
         for work in [*(replace(work, known=None) for work in again), *plan.look]:
             if self._stop():
                 raise Stopped
+            self._bytes_seen += work.found.size
             self._file(work)
             self._done += 1
             self._tell(work.relpath)
         self._flush()
+        if plan.look or again:
+            self._tell("")
         self._writer.drop_empty_roots()
         for n_new in self._embedder.embed_waiting():
             self._report.embedded += n_new
@@ -208,7 +216,7 @@ class Ingest:
             return
         documents = tuple((document, self._embedder.cut(document)) for document in loaded.documents)
         is_edit = known is not None and known.reason is None
-        self._waiting.append(_Loaded(work.root, replace(row, notes=loaded.notes), documents, is_edit))
+        self._waiting.append(_Loaded(work.root, replace(row, notes=loaded.notes), documents, is_edit, found.size))
         if sum(loaded.n_chunks for loaded in self._waiting) >= TEXTS_PER_BATCH:
             self._flush()
 
@@ -253,6 +261,7 @@ class Ingest:
             self._embedder.put_off(chunks)
         for n_new in self._embedder.embed([] if self._progressive else chunks):
             self._report.embedded += n_new
+            self._share += n_new / len(chunks)
             self._tell(self._waiting[-1].row.relpath)
             if self._stop():
                 raise Stopped
@@ -269,9 +278,13 @@ class Ingest:
             self._on_change(FileChange("edited" if loaded.is_edit else "added", loaded.row.relpath))
         self._chunks_done += len(chunks)
         self._waiting.clear()
+        self._share = 0.0
         self._sources.clear()
 
     def _tell(self, current: str) -> None:
-        if self._progress is not None:
-            waiting = sum(loaded.n_chunks for loaded in self._waiting)
-            self._progress(Progress(self._done, self._total, self._chunks_done + waiting, current))
+        if self._progress is None:
+            return
+        chunks = self._chunks_done + sum(loaded.n_chunks for loaded in self._waiting)
+        waiting = sum(loaded.size for loaded in self._waiting)
+        done = self._bytes_seen - waiting + int(waiting * self._share)
+        self._progress(Progress(self._done, self._total, chunks, current, done, self._bytes_total))

@@ -87,7 +87,7 @@ _ORDERS = tuple(
         ),
         (
             "as an ai,as a large,as a lang,as an art",
-            r"\bas an? (?:ai|artificial intelligence|large language|language)\b",
+            r"\bas an? (?:ai|artificial intelligence|large language|language model)\b",
         ),
         (
             "if,when,before,after,while",

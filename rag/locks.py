@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _LOOK_S = 0.25  # between two looks at whether to give up
+_MOMENT_S = 0.1  # in which one that only asks who writes lets go again
 
 # JSON, though not by its name: it is no document. Trusted only while the lock is held.
 HOLDER = "write.holder"  # says who writes
@@ -52,7 +53,7 @@ def write_lock(
     lock = FileLock(folder / "write.lock")
     try:
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=_MOMENT_S, poll_interval=0.01)
         except Timeout:
             if wait_s <= 0:
                 raise
@@ -75,6 +76,25 @@ def write_lock(
         with suppress(OSError):
             (folder / HOLDER).unlink()
         lock.release()
+
+
+def who_writes(folder: Path) -> str | None:
+    """Who holds the write lock of an index folder and since when, in words; None where nobody does."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / HOLDER).exists():
+        return None
+    lock = FileLock(folder / "write.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return _holder(folder)
+    except OSError:
+        return None
+    with suppress(OSError):  # left behind by one that was killed
+        (folder / HOLDER).unlink()
+    lock.release()
+    return None
 
 
 def _wait(lock: FileLock, wait_s: float, stop: Callable[[], bool]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 import time
 from collections.abc import Generator as Stream
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from rag.errors import EncoderError, GeneratorError, UsageError
 from rag.filters import Where
 from rag.footnotes import Footnotes, Noted, cut
 from rag.generators import EXTRACTIVE, Generator, StreamingGenerator, load_generator
-from rag.generators.extractive import ExtractiveGenerator, default_weights
+from rag.generators.extractive import MAX_SENTENCES, ExtractiveGenerator, default_weights
 from rag.injection import without_orders
 from rag.retriever import Retriever
 from rag.support import Checker, SupportChecker
@@ -90,9 +91,11 @@ class Pipeline:
         generator: Generator | str = EXTRACTIVE,
         checker: Checker | None = None,
         passages: int = DEFAULT_PASSAGES,
+        max_sentences: int = MAX_SENTENCES,
         min_confidence: float = DEFAULT_MIN_CONFIDENCE,
         max_error: float | None = None,
         strict: bool = False,
+        like: Pipeline | None = None,
     ) -> None:
         """Bind a retriever.
 
@@ -101,10 +104,13 @@ class Pipeline:
             generator: makes the answer of them; or a name, as `load_generator` takes it. By default the extractive one.
             checker: holds what a generator wrote against the passages; by default by the bundled means.
             passages: how many are read, at least 1.
+            max_sentences: of an answer, at least 1. One that needs the sentence before it, or a list of steps, may have
+                more; a generator that is given, and not named, has its own.
             min_confidence: below it the answer is "not in these documents"; 0 always answers, if there is a sentence.
             max_error: in place of `min_confidence`: so sure that at most this share of questions gets a wrong answer.
                 That is a bound where the index was calibrated (`calibrate`), else an estimate.
             strict: leave out sentences without support, instead of marking them.
+            like: a pipeline of the same index, whose models read for this one, too, instead of being loaded once more.
 
         Raises:
             UsageError: an argument that cannot work.
@@ -112,13 +118,18 @@ class Pipeline:
         """
         if passages < 1:
             raise UsageError(f"expected at least 1 passage, got {passages}")
+        if max_sentences < 1:
+            raise UsageError(f"expected at least 1 sentence, got {max_sentences}")
         if not 0 <= min_confidence <= 1:
             raise UsageError(f"expected a confidence from 0 to 1, got {min_confidence!r}")
         self.retriever = retriever
         self.passages = passages
+        self.max_sentences = max_sentences
         self._generator: Generator | None
         if isinstance(generator, str):
-            self._generator = None if generator == EXTRACTIVE else load_generator(generator)
+            self._generator = None
+            if generator != EXTRACTIVE:
+                self._generator = load_generator(generator, max_sentences=max_sentences)
         else:
             self._generator = generator
         self._extractive: ExtractiveGenerator | None = None
@@ -127,6 +138,8 @@ class Pipeline:
         self._max_error = None if max_error is None else checked_error(max_error)
         self._threshold: tuple[float, tuple[str, ...]] | None = None
         self._strict = strict
+        self._like = like
+        self._making = threading.RLock()  # one thread makes what is made when it is first needed
 
     @property
     def generator(self) -> Generator:
@@ -140,18 +153,23 @@ class Pipeline:
     @property
     def checker(self) -> Checker:
         """What holds written sentences against the passages."""
-        if self._checker is None:
-            index = self.retriever.index
-            self._checker = SupportChecker(_reading_encoder(index.encoder), index)
-        return self._checker
+        with self._making:
+            if self._checker is None:
+                index = self.retriever.index
+                self._checker = SupportChecker(_reading_encoder(index.encoder), index)
+            return self._checker
 
     @property
     def extractive(self) -> ExtractiveGenerator:
         """What answers by default, tells whether the passages answer, and stands in for a model that does not."""
-        if self._extractive is None:
-            index = self.retriever.index
-            self._extractive = ExtractiveGenerator(_reading_encoder(index.encoder), index)
-        return self._extractive
+        with self._making:
+            if self._extractive is None and self._like is not None:
+                self._extractive = self._like.extractive.limited_to(self.max_sentences)
+            elif self._extractive is None:
+                index = self.retriever.index
+                encoder = _reading_encoder(index.encoder)
+                self._extractive = ExtractiveGenerator(encoder, index, max_sentences=self.max_sentences)
+            return self._extractive
 
     def ask(self, question: str, *, history: Sequence[Turn] = (), where: Sequence[str] | Where = ()) -> Answer:
         """Answer a question, each sentence with its footnotes, or say that the documents do not tell.
@@ -300,7 +318,7 @@ class Pipeline:
         checker = getattr(self._checker, "name", "bundled")
         reranker = self.retriever.reranker.name if self.retriever.reranker else ""
         weights = default_weights().sha256
-        return Setting(self.generator.name, checker, reranker, self._strict, weights, self.passages)
+        return Setting(self.generator.name, checker, reranker, self._strict, weights, self.passages, self.max_sentences)
 
     def _least_confidence(self) -> tuple[float, tuple[str, ...]]:
         """From which on an answer is given, and what to note of that."""

@@ -16,6 +16,7 @@ from rag.folders import FoundFile, absolute, find_files, is_below
 from rag.loaders import format_of
 from rag.store import FileRow, Store
 from rag.types import JsonValue
+from rag.uploads import UPLOADS, kept_at
 
 _TICK_NS = 2 * 10**9  # the coarsest clock of a file system (FAT): within it, two edits can have the same time
 
@@ -122,6 +123,7 @@ def make_plan(
     rehash: bool = False,
     keep_missing: bool = False,
     leave_out: Path | None = None,
+    uploads: Sequence[str] = (),
 ) -> Plan:
     """Compare the files below some paths with the rows of an index.
 
@@ -133,6 +135,7 @@ def make_plan(
         rehash: look at the content of every file, whatever its size and time.
         keep_missing: what has gone stays in the index.
         leave_out: a folder that is not looked into: that of the index, whose files are no documents.
+        uploads: but these files are, which were handed over by that name and have their copy in there.
     """
     plan = Plan(keep_missing=keep_missing)
     own = os.path.realpath(leave_out) if leave_out else None
@@ -173,6 +176,16 @@ def make_plan(
                 plan.skipped[found.path.suffix.lower() or "no suffix"] += 1
                 continue
             work[at] = Work(*at, found, row)
+    for name in uploads:
+        assert leave_out is not None
+        copy = kept_at(leave_out, name)
+        try:
+            status = copy.stat()
+        except OSError:
+            plan.unreadable.append((name, "has no copy in the index: add it again"))
+            continue
+        row = (known.get(UPLOADS) or {}).get(name)
+        work[UPLOADS, name] = Work(UPLOADS, name, FoundFile(copy, name, status.st_size, status.st_mtime_ns), row)
     plan.folders = sorted(roots.folders)
     places = {absolute(one.found.path) for one in work.values()} if keep_missing else set()
     gone: list[FileRow] = []

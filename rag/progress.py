@@ -12,7 +12,9 @@ class Progress:
     files_done: int
     files_total: int
     chunks: int  # of the files read so far
-    current: str  # the file at hand
+    current: str  # the file at hand; '' once all are read
+    bytes_done: int = 0  # of the files that are new or changed: read and embedded, by which the time left is told
+    bytes_total: int = 0
 
 
 class Stopped(Exception):  # noqa: N818 - no error

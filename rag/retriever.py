@@ -85,6 +85,7 @@ class Retriever:
         *,
         k: int = 10,
         mode: Mode = "hybrid",
+        weight: float | None = None,
         where: Sequence[str] | Where = (),
         explain: bool = False,
     ) -> list[Hit]:
@@ -97,14 +98,20 @@ class Retriever:
                 a very long one, its 64 rarest words count for BM25, and what the encoder reads for the dense side.
             k: how many, at least 1.
             mode: 'dense' ranks by meaning, 'bm25' by words, 'hybrid' by both.
+            weight: share of the dense side in hybrid mode, in place of the retriever's own; 0 is mode 'bm25', without
+                the encoder, and 1 is mode 'dense'.
             where: conditions that a document must meet, as `rag.filters.parse_where` reads them; all of those that do
                 are searched, and nothing else.
             explain: whether each hit says why it has its score, for which the encoder reads it once more.
 
         Raises:
-            UsageError: an empty query, k below 1, an unknown mode, or a condition without sense.
+            UsageError: an empty query, k below 1, an unknown mode, a weight beyond 0 to 1 or for another mode than
+                'hybrid', or a condition without sense.
         """
         query = _checked(query, k, mode)
+        if weight is not None:
+            mode = _weighed(mode, weight)
+        share = self._weight if weight is None else weight
         where = parse_where(where)
         while True:
             encoder = self.index.encoder if mode != "bm25" else None
@@ -112,7 +119,7 @@ class Retriever:
             with self.index.reading() as view:
                 if encoder is None or encoder.space == view.space:
                     n = max(k, _RERANKED) if self.reranker else k
-                    hits, scored = self._search(view, asked, k=n, mode=mode, where=where)
+                    hits, scored = self._search(view, asked, k=n, mode=mode, weight=share, where=where)
                     terms = term_scores(view.store, scored, [hit.chunk_id for hit in hits]) if explain else {}
                     break
             # The index has gone over to another encoder since.
@@ -135,7 +142,9 @@ class Retriever:
         ]
         return [replace(hit, rank=rank) for rank, hit in enumerate(found, start=1)]
 
-    def _search(self, view: View, asked: _Asked, *, k: int, mode: Mode, where: Where) -> tuple[list[Hit], Scored]:
+    def _search(
+        self, view: View, asked: _Asked, *, k: int, mode: Mode, weight: float, where: Where
+    ) -> tuple[list[Hit], Scored]:
         query = asked.query
         terms = view.store.rarest(query.terms, _MAX_TERMS)
         passing = _allowed(view, query, view.passing(where) if where else None)
@@ -150,7 +159,7 @@ class Retriever:
             dense, sparse = _whole_ties(near, depth=depth), _whole_ties(exact, depth=depth)
             scored = Scored(dense or sparse, terms, dense, sparse, ceiling)
             if mode == "hybrid":
-                scored = self._fused(view, asked, scored, {**exact, **others})
+                scored = self._fused(view, asked, scored, {**exact, **others}, weight=weight)
             hits = _ranked(view, scored.scores, k=k, passing=passing, phrases=query.phrases)
             # Copies of one text, or one score, can fill the candidates: look deeper until there are k texts, of which
             # both sides had a say, or no more chunks.
@@ -159,7 +168,7 @@ class Retriever:
                 return hits, scored
             depth *= 4
 
-    def _fused(self, view: View, asked: _Asked, found: Scored, others: Mapping[int, float]) -> Scored:
+    def _fused(self, view: View, asked: _Asked, found: Scored, others: Mapping[int, float], *, weight: float) -> Scored:
         """Every candidate of either side with what both say of it, and of the best what late interaction says.
 
         Args:
@@ -167,21 +176,20 @@ class Retriever:
             asked: with its vector.
             found: what each side found by itself.
             others: BM25 scores of all that the dense side found, ties at the end of the other side included.
+            weight: share of the dense side.
         """
         assert asked.vector is not None
         near, exact = dict(found.cosines), dict(found.bm25)
         near |= view.cosines(asked.vector, list(exact.keys() - near.keys()))
         waiting = view.store.waiting_of(list(exact.keys() - near.keys()))
         exact |= {i: score for i, score in others.items() if i in found.cosines}
-        fused = fuse(near, exact, ceiling=found.ceiling, weight=self._weight, waiting=waiting)
+        fused = fuse(near, exact, ceiling=found.ceiling, weight=weight, waiting=waiting)
         if asked.tokens is None:
-            return Scored(fused, found.terms, near, exact, found.ceiling, self._weight, fused)
+            return Scored(fused, found.terms, near, exact, found.ceiling, weight, fused)
         best = highest(fused, _READ_LATE)
         weights = _token_weights(view, asked.query.text, asked.tokens)
         late = late_interaction(asked.tokens, weights, view.store.token_bits(best))
-        return Scored(
-            blend(fused, late, among=best), found.terms, near, exact, found.ceiling, self._weight, fused, late
-        )
+        return Scored(blend(fused, late, among=best), found.terms, near, exact, found.ceiling, weight, fused, late)
 
 
 def _ask(query: str, encoder: Encoder | None, *, with_tokens: bool) -> _Asked:
@@ -243,6 +251,13 @@ def _explained(
         replace(hit, explanation=explanation(hit, scored, terms, vector=asked.vector, read=of_hit))
         for hit, of_hit in zip(hits, read, strict=True)
     ]
+
+
+def _weighed(mode: Mode, weight: float) -> Mode:
+    """The mode that a weight asks for: at either end one side is not asked at all."""
+    if mode != "hybrid" or not 0 <= weight <= 1:
+        raise UsageError(f"expected a weight from 0 to 1, in mode 'hybrid', got {weight!r} in mode {mode!r}")
+    return "bm25" if weight == 0 else "dense" if weight == 1 else mode
 
 
 def _checked(query: str, k: int, mode: str) -> str:

@@ -100,6 +100,28 @@ class SavedAnswer:
     sources: Mapping[str, bytes | None]  # SHA-256 of each text; the cited first. None where it is not known any more
     state: IndexState
 
+    @classmethod
+    def of(cls, answer: Answer, index: Index, *, asked_of: IndexState | None = None) -> SavedAnswer:
+        """An answer as `SavedAnswers.save` keeps it, for who keeps it elsewhere; its id is 0.
+
+        Args:
+            answer: as `Pipeline.ask` gave it.
+            index: which it was given from.
+            asked_of: its state before the question was asked; by default that of now.
+        """
+        with index.reading() as view:
+            state = asked_of or _state(view.store)
+            hashes = _hashes(answer, view.store)
+        return cls(
+            id=0,
+            saved_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            version=version("footnote-rag"),
+            answer=replace(answer, nearest=()),
+            nearest=tuple(Near(h.chunk.doc_id, h.chunk.start, h.chunk.end, float(h.score)) for h in answer.nearest),
+            sources=hashes,
+            state=state,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class QuoteNow:
@@ -168,14 +190,14 @@ class SavedAnswers:
             index: which it was given from.
             asked_of: its state before the question was asked; by default that of now.
         """
-        with index.reading() as view:
-            state = asked_of or _state(view.store)
-            hashes = _hashes(answer, view.store)
+        kept = SavedAnswer.of(answer, index, asked_of=asked_of)
         with self._writing() as db:
-            id_ = _insert_answer(db, answer, state)
+            id_ = _insert_answer(db, kept)
             n = len(answer.citations)  # the near miss comes behind them
             _insert(db, "citations", [(id_, i, i == n, *_values(c)) for i, c in enumerate(_quoting(answer))])
-            _insert(db, "sources", [(id_, i, source, sha256) for i, (source, sha256) in enumerate(hashes.items())])
+            _insert(
+                db, "sources", [(id_, i, source, sha256) for i, (source, sha256) in enumerate(kept.sources.items())]
+            )
         return id_
 
     def load(self, id_: int) -> SavedAnswer:
@@ -291,6 +313,12 @@ class SavedAnswers:
             raise self._damaged(exc) from exc
 
 
+def leads_to(state: IndexState, index: Index) -> bool:
+    """Whether an index is the one that was in that state: False where it was made anew under the same name since."""
+    with index.reading() as view:
+        return state.change == 0 or view.store.change_token(state.change, of_any_age=True) == state.token
+
+
 def replay(saved: SavedAnswer, index: Index) -> Replay:
     """Hold a saved answer against the documents as they are now.
 
@@ -394,16 +422,17 @@ def _values(citation: Citation) -> tuple[Any, ...]:
     return c.marker, c.source, c.title, c.page, c.section, c.start, c.end, c.quote
 
 
-def _insert_answer(db: sqlite3.Connection, answer: Answer, state: IndexState) -> int:
-    near = [(hit.chunk.doc_id, hit.chunk.start, hit.chunk.end, float(hit.score)) for hit in answer.nearest]
+def _insert_answer(db: sqlite3.Connection, kept: SavedAnswer) -> int:
+    answer, state = kept.answer, kept.state
+    near = [(place.source, place.start, place.end, place.score) for place in kept.nearest]
     return _insert(
         db,
         "answers",
         [
             (
                 None,  # the next id
-                datetime.now(UTC).isoformat(timespec="seconds"),
-                version("footnote-rag"),
+                kept.saved_at,
+                kept.version,
                 *(state.encoder, state.space, state.change, state.token),
                 *(answer.question, answer.rewritten, answer.text, answer.abstained),
                 float(answer.confidence),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rag.bm25 import WordIndex
 from rag.errors import IndexDamagedError, IndexMismatchError
 from rag.types import Chunk, Document, JsonValue, Place, Section
+from rag.uploads import file_path
 
 APPLICATION_ID = 0x464E5445  # 'FNTE', in SQLite's header: this file is an index of ours
 FORMAT_VERSION = 4  # of the schema; kept in SQLite's user_version. A reader takes every version up to this one
@@ -48,6 +49,42 @@ class DocumentRow:
     title: str | None
     characters: int
     n_chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """The file that a document came from, as it was when it was read."""
+
+    path: str  # where it was; of a name that is no Unicode, not one to open it by
+    size: int  # bytes; -1 where the file was so new that it could still change within the same clock tick
+    mtime_ns: int
+    sha256: bytes | None
+    read_at: str | None  # ISO 8601 with zone; None where the log of changes does not go back so far
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFacts:
+    """What filters can be made of: where a document came from, from when its file is, what it says of itself."""
+
+    source: str
+    relpath: str | None  # of its file; None where a script added it
+    mtime_ns: int | None
+    metadata: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """One file that the index knows, or one document that no file stands behind."""
+
+    root: str  # the folder its name is told from; `rag.uploads.UPLOADS` for an upload, '' where there is no file
+    name: str  # relative path, what its user called an upload, or the document's source
+    source: str | None  # of its first document; None where there is none
+    n_documents: int
+    n_chunks: int
+    size: int  # bytes; -1 where it is not known
+    mtime_ns: int
+    reason: str | None  # why it was set aside
+    notes: tuple[str, ...]  # what a person should know though it was read
 
 
 def embedding_key(space: str, encoded: str) -> bytes:
@@ -242,6 +279,15 @@ class Store:
             found.update({row[0]: _chunk(row[1:]) for row in rows})
         return found
 
+    def origins(self, ids: Iterable[int]) -> dict[int, tuple[str, str | None]]:
+        """(source of its document, path of its file below the folder that was read; None without one) of each chunk."""
+        rows = self._db.execute(
+            "select c.id, d.source, f.relpath from json_each(?) i join chunks c on c.id = i.value"
+            " join documents d on d.id = c.document_id left join files f on f.id = d.file_id",
+            [json.dumps(list(ids))],
+        )
+        return {row[0]: (row[1], row[2]) for row in rows}
+
     def same_text(self, text: str) -> list[tuple[int, Place]]:
         """The id and the place of every chunk with exactly this text, ordered by source and start."""
         rows = self._db.execute(
@@ -289,6 +335,24 @@ class Store:
             arguments,
         )
         return [DocumentRow(*row) for row in rows]
+
+    def facts(self) -> list[DocumentFacts]:
+        """What filters can be made of, for every document, ordered by source."""
+        rows = self._db.execute(
+            "select d.source, f.relpath, f.mtime_ns, iif(json_valid(d.metadata), d.metadata, '{}')"
+            " from documents d left join files f on f.id = d.file_id order by d.source"
+        )
+        return [DocumentFacts(source, relpath, mtime, json.loads(said)) for source, relpath, mtime, said in rows]
+
+    def file_of(self, source: str) -> SourceFile | None:
+        """The file that the document of that source came from; None where a script added it, or there is none."""
+        row = self._db.execute(
+            "select r.path, f.relpath, f.size, f.mtime_ns, f.sha256, (select x.at from chunks c join changes x"
+            " on x.id = c.change_id where c.document_id = d.id order by c.change_id limit 1)"
+            " from documents d join files f on f.id = d.file_id join roots r on r.id = f.root_id where d.source = ?",
+            [source],
+        ).fetchone()
+        return SourceFile(str(file_path(self.path.parent, row[0], row[1])), *row[2:]) if row else None
 
     def chunks_that_pass(self, where: str, arguments: Sequence[Any]) -> list[int]:
         """The ids of the chunks of the documents for which an SQL condition on `documents d` and `files f` holds."""
@@ -441,6 +505,17 @@ class Store:
         )
         return {row[1]: _file_row(row) for row in rows}
 
+    def file_states(self) -> list[FileState]:
+        """Every file, read or set aside, and every document without one, ordered by name."""
+        count = "(select count(*) from chunks c where c.document_id = d.id)"
+        rows = self._db.execute(
+            f"select r.path, f.relpath, min(d.source), count(d.id), coalesce(sum({count}), 0), f.size, f.mtime_ns,"
+            " f.reason, f.notes from files f join roots r on r.id = f.root_id left join documents d on d.file_id = f.id"
+            f" group by f.id union all select '', d.source, d.source, 1, {count}, -1, 0, null, '[]'"
+            " from documents d where d.file_id is null order by 2, 1"
+        )
+        return [_file_state(row) for row in rows]
+
     def set_aside(self) -> list[tuple[str, str]]:
         """(relative path, reason) of each file that was set aside, in order."""
         return list(self._db.execute("select relpath, reason from files where reason is not null order by relpath"))
@@ -480,6 +555,11 @@ def file_id(path: Path) -> tuple[int, int] | None:
 def _file_row(row: Sequence[Any]) -> FileRow:
     id_, relpath, size, mtime_ns, sha256, reason, notes = row
     return FileRow(id_, relpath, size, mtime_ns, sha256, reason, tuple(json.loads(notes)))
+
+
+def _file_state(row: Sequence[Any]) -> FileState:
+    root, name, source, n_documents, n_chunks, size, mtime_ns, reason, notes = row
+    return FileState(root, name, source, n_documents, n_chunks, size, mtime_ns, reason, tuple(json.loads(notes)))
 
 
 def _chunk(row: Sequence[Any]) -> Chunk:

@@ -261,6 +261,14 @@ class StoreWriter:
                 self._delete_documents(f"file_id in ({marks(part)})", part)
                 self._db.execute(f"delete from files where id in ({marks(part)})", part)
 
+    def forget_folders(self, paths: Sequence[str]) -> None:
+        """Ingested folders that hold no file any more, and are not to be looked into again."""
+        with self.transaction():
+            self._db.executemany(
+                "delete from roots where path = ? and not exists (select 1 from files where root_id = roots.id)",
+                [(path,) for path in paths],
+            )
+
     def remove_documents(self, sources: Sequence[str]) -> None:
         """Documents that a script had added, or single lines of a file, which is then read again by the next ingest."""
         with self.transaction():

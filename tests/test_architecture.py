@@ -23,6 +23,7 @@ ROWS = [
         "words",
         "queries",
         "files",
+        "uploads",
         "locks",
         "bm25",
         "significance",

@@ -88,6 +88,21 @@ def test_a_calibration_is_kept_in_the_index_folder(tmp_path: Path) -> None:
             Calibration.read(tmp_path)
 
 
+def test_one_that_was_made_before_the_length_could_be_chosen_is_of_four_sentences(tmp_path: Path) -> None:
+    older = {
+        "generator": "extractive",
+        "checker": "bundled",
+        "reranker": "",
+        "strict": False,
+        "weights": "w",
+        "passages": 6,
+    }
+    (tmp_path / FILE).write_text(json.dumps({"setting": older, "made_at": "", "questions": "", "outcomes": []}))
+    found = Calibration.read(tmp_path)
+    assert found is not None
+    assert found.setting == Setting("extractive", "bundled", "", False, "w", 6, 4)
+
+
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[Index]:
     with Index.create(tmp_path / "index", encoder=HashingEncoder()) as index:

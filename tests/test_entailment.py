@@ -542,7 +542,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_reading: None) -> 
         index.add([Document("cats.txt", CATS)])
 
     def invoke(*words: str, written: str = "", asked: str = "") -> Result:
-        monkeypatch.setattr("rag.pipeline.load_generator", lambda name: WritingGenerator(QueuedWriter(written)))
+        monkeypatch.setattr("rag.pipeline.load_generator", lambda name, **_: WritingGenerator(QueuedWriter(written)))
         return CliRunner().invoke(main, list(words), input=asked, catch_exceptions=False)
 
     return invoke

@@ -78,6 +78,12 @@ def test_no_more_sentences_than_asked_for_are_said() -> None:
         assert len(generator(max_sentences=n).generate("goose", [passage(text)]).sentences) == min(n, 4)
 
 
+def test_how_sure_it_is_does_not_depend_on_how_much_it_says() -> None:
+    passages = [passage("Winter is a cold time here. The river freezes hard in winter. Boats stay at home.")]
+    sure = {generator(max_sentences=n).generate("river freezes boats", passages).confidence for n in (1, 2, 3)}
+    assert len(sure) == 1
+
+
 def test_a_sentence_that_is_far_less_likely_than_the_first_is_left_out() -> None:
     draft = generator().generate("goose flies to egypt in autumn", [passage(GEESE)])
     assert [sentence.text for sentence in draft.answer or ()] == ["The goose flies to Egypt in autumn."]

@@ -335,7 +335,9 @@ def test_a_file_whose_name_is_that_of_a_line_is_set_aside(index: Index, tmp_path
 def test_progress_ends_with_all_files_and_all_chunks(index: Index, docs: Path) -> None:
     seen: list[Progress] = []
     index.ingest(docs, progress=seen.append)
-    assert [(p.files_done, p.files_total, p.chunks) for p in seen] == [(1, 3, 1), (2, 3, 2), (3, 3, 3), (3, 3, 3)]
+    counts = [(p.files_done, p.files_total, p.chunks) for p in seen]
+    assert counts == [(1, 3, 1), (2, 3, 2), (3, 3, 3), (3, 3, 3), (3, 3, 3)]  # three files, their batch, the end
+    assert [p.current for p in seen] == ["apples.txt", "bees.txt", "sub/cows.txt", "sub/cows.txt", ""]
 
 
 # --- opening again

@@ -47,6 +47,7 @@ INNOCENT = [
     "Say hello to the new colleague.",
     "Run the command again, and look at the output.",
     "The user tells the system what to print.",
+    "Filters keep what meets a condition, such as a language or an access right.",
 ]
 
 

@@ -68,6 +68,15 @@ def test_every_quote_is_the_text_of_the_document_at_its_offsets(index: Index) ->
     assert [c.marker for c in answer.citations] == [1, 2, 3, 4, 5, 6]
 
 
+def test_no_more_sentences_are_said_than_are_wanted_and_a_calibration_knows_of_them(index: Index) -> None:
+    one, four = (Pipeline(Retriever(index), max_sentences=n, min_confidence=0) for n in (1, 4))
+    drafted = [len(asking.asked("Which goose is a bird?").draft.sentences) for asking in (one, four)]
+    assert drafted == [1, 4]
+    assert one.setting != four.setting == Pipeline(Retriever(index)).setting
+    with pytest.raises(UsageError, match="expected at least 1 sentence, got 0"):
+        Pipeline(Retriever(index), max_sentences=0)
+
+
 def test_a_span_that_is_cited_twice_has_one_footnote(index: Index) -> None:
     again = Span(0, 0, 9)
     answer = pipeline(index, quote(0, 9, again), quote(4, 9, again), quote(4, 9)).ask("goose")
@@ -198,6 +207,14 @@ def test_arguments_that_cannot_work_are_refused(index: Index) -> None:
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(UsageError, match=f"expected a confidence from 0 to 1, got {wrong!r}"):
             Pipeline(Retriever(index), min_confidence=wrong)
+
+
+def test_a_pipeline_like_another_reads_with_its_models_and_answers_by_its_own_settings(index: Index) -> None:
+    first = Pipeline(Retriever(index), min_confidence=0)
+    second = Pipeline(Retriever(index), min_confidence=0, max_sentences=1, like=first)
+    assert second.extractive.reader is first.extractive.reader
+    both = "Where does the goose fly, and where is its nest?"
+    assert len(second.asked(both).draft.sentences) == 1 < len(first.asked(both).draft.sentences)
 
 
 def test_the_short_answer_stands_in_a_footnote_of_the_answer(index: Index) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import rag.retriever
 from rag.errors import UsageError
-from rag.fusion import fuse
+from rag.fusion import DEFAULT_WEIGHT, fuse
 from rag.index import Index
 from rag.late import late_interaction, query_tokens
 from rag.queries import holds, read_query
@@ -395,3 +395,26 @@ def test_a_reranker_with_more_scores_than_passages_and_more_hits_than_it_reads(i
     assert len(hits) == 70
     assert sum(hit.is_reranked for hit in hits) == 50
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+@pytest.mark.parametrize("query", ["honey from red trees", '"honey from flowers"', "milk -trees", "nothing of this"])
+def test_a_weight_of_a_search_runs_from_words_alone_to_meaning_alone(filled: Index, query: str) -> None:
+    retriever = Retriever(filled)
+    assert retriever.search(query, weight=0) == retriever.search(query, mode="bm25")
+    assert retriever.search(query, weight=1) == retriever.search(query, mode="dense")
+    assert retriever.search(query, weight=DEFAULT_WEIGHT) == retriever.search(query)
+    assert retriever.search(query, weight=0.3, explain=True) == Retriever(filled, weight=0.3).search(
+        query, explain=True
+    )
+
+
+def test_for_words_alone_the_encoder_is_not_asked(filled: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HashingEncoder, "read_queries", None)
+    monkeypatch.setattr(HashingEncoder, "encode_queries", None)
+    assert [hit.chunk.doc_id for hit in Retriever(filled).search("milk", weight=0)] == ["cows"]
+
+
+@pytest.mark.parametrize(("mode", "weight"), [("hybrid", -0.1), ("hybrid", 1.1), ("hybrid", math.nan), ("dense", 0.5)])
+def test_a_weight_that_has_no_sense_is_refused(filled: Index, mode: Mode, weight: float) -> None:
+    with pytest.raises(UsageError, match=f"expected a weight from 0 to 1, in mode 'hybrid', got {weight!r}"):
+        Retriever(filled).search("milk", mode=mode, weight=weight)

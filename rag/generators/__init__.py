@@ -11,12 +11,13 @@ FORMS = f"{EXTRACTIVE}, transformers:NAME-OR-PATH or openai:MODEL@URL"
 __all__ = ["EXTRACTIVE", "FORMS", "Generator", "Message", "StreamingGenerator", "Writer", "load_generator"]
 
 
-def load_generator(name: str) -> StreamingGenerator:
+def load_generator(name: str, *, max_sentences: int = 4) -> StreamingGenerator:
     """The generator that writes which a name stands for. A model is loaded here; a server is asked when it is needed.
 
     Args:
         name: `transformers:` and a model's name on the Hugging Face hub or its folder, or `openai:`, a model's name,
             `@` and the address of a server that speaks OpenAI's protocol, such as http://localhost:11434/v1.
+        max_sentences: that it is asked to write, at most.
 
     Raises:
         UsageError: the name has another form.
@@ -28,11 +29,11 @@ def load_generator(name: str) -> StreamingGenerator:
     if kind == "transformers" and rest:
         from rag.generators.local import LocalWriter
 
-        return WritingGenerator(LocalWriter(rest))
+        return WritingGenerator(LocalWriter(rest), max_sentences=max_sentences)
     model, _, url = rest.rpartition("@")
     if kind == "openai" and model and url:
         from rag.generators.server import ServerWriter
 
-        return WritingGenerator(ServerWriter(model, url))
+        return WritingGenerator(ServerWriter(model, url), max_sentences=max_sentences)
     shown = kind if "@" in rest else name  # an address can hold a password
     raise UsageError(f"expected a generator in the form {FORMS}; got {shown!r}")

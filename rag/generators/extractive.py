@@ -151,6 +151,12 @@ class ExtractiveGenerator:
                 self._reader = CompiledReader.load(_precision(self._encoder))
             return self._reader
 
+    def limited_to(self, max_sentences: int) -> ExtractiveGenerator:
+        """One that reads with the same models, and answers with at most so many sentences."""
+        return ExtractiveGenerator(
+            self._encoder, self._vocabulary, max_sentences=max_sentences, weights=self._weights, reader=self.reader
+        )
+
     def generate(self, question: str, passages: Sequence[Hit]) -> Draft:
         question = encodable(question)
         judged = self.judged(question, passages, self.candidates(question, passages))
@@ -168,9 +174,10 @@ class ExtractiveGenerator:
             same = next((n for n, other in enumerate(chosen) if is_same_fact(other.text, text)), None)
             if same is not None:  # one sentence with several footnotes
                 chosen[same] = replace(chosen[same], spans=(*chosen[same].spans, candidate.span))
-            elif len(chosen) < self._max_sentences:
-                if len(chosen) == 1:
-                    lead = odds[order[0]] - odds[i]
+                continue
+            if chosen and lead is None:  # whatever number of sentences is wanted: the confidence is that of the best
+                lead = odds[order[0]] - odds[i]
+            if len(chosen) < self._max_sentences:
                 chosen.append(DraftSentence(text, (candidate.span,)))
                 # Behind the first come only sentences that are not far less likely to answer.
                 shown += odds[i] >= odds[order[0]] - FAR_LESS_LIKELY

@@ -11,6 +11,7 @@ from rag.sentences import plain_text, sentence_spans
 from rag.types import Draft, DraftSentence, Hit
 
 MAX_TOKENS = 400  # of an answer
+MAX_SENTENCES = 4  # that it is asked to have
 _MAX_CHARACTERS = 8_000  # of one: a model that does not stop is stopped
 _MAX_REWRITTEN = 300  # characters
 _NUMBERS = r"\^?\d{1,3}(?:\s*(?:[,;–&-]|and)\s*(?:(?:passages?|sources?)\s*)?\^?\d{1,3})*"
@@ -31,16 +32,18 @@ _LABEL = re.compile(
 class WritingGenerator:
     """Writes an answer from the passages. Its sentences have no spans: their support is looked for later."""
 
-    def __init__(self, writer: Writer, *, max_tokens: int = MAX_TOKENS) -> None:
+    def __init__(self, writer: Writer, *, max_tokens: int = MAX_TOKENS, max_sentences: int = MAX_SENTENCES) -> None:
         """Bind a writer.
 
         Args:
             writer: the model.
             max_tokens: of an answer, at most.
+            max_sentences: that it is asked to have, at most.
         """
         self.name = writer.name
         self._writer = writer
         self._max_tokens = max_tokens
+        self._max_sentences = max_sentences
 
     def generate(self, question: str, passages: Sequence[Hit]) -> Draft:
         return Draft(tuple(self.stream(question, passages)), None)
@@ -48,7 +51,9 @@ class WritingGenerator:
     def stream(self, question: str, passages: Sequence[Hit]) -> Iterator[DraftSentence]:
         if not passages:
             return
-        messages = answering(question, passages, self._writer, max_tokens=self._max_tokens)
+        messages = answering(
+            question, passages, self._writer, max_tokens=self._max_tokens, max_sentences=self._max_sentences
+        )
         said = set[str]()
         for text in _sentences(self._writer.write(messages, max_tokens=self._max_tokens)):
             if not said and _folded(text).startswith(_folded(NOT_THERE)):

@@ -19,46 +19,37 @@ from rag.loaders.base import Limits, Loaded
 from rag.loaders.worker import MEMORY, loaded_from_json, receive, send
 
 
-class IsolatedLoader:
-    """Does what `rag.loaders.load` does, within a time and a memory limit for each file.
+class Isolated:
+    """Calls a function in a worker process, within a time and a memory limit for each call.
 
-    The worker starts at once and is started again after a file that was too much for it. Threads may share a loader;
-    they read one file after the other. Use it as a context manager, or call `close`.
+    The worker starts at once and is started again after a request that was too much for it. Threads may share one;
+    their requests are answered one after the other. Use it as a context manager, or call `close`.
 
     Args:
-        limits: as for `load`.
-        seconds: time for one file, after which the worker is killed.
+        work: 'module:function', which gets a request and returns a reply, both as JSON has them; it may raise
+            `LoadError`.
+        seconds: time for one request, after which the worker is killed.
         memory_mb: address space of the worker, where the system can limit it (not on Windows).
-        reader: 'module:function' with the signature of `load`, to read files of your own in the same safety.
     """
 
-    def __init__(
-        self,
-        *,
-        limits: Limits | None = None,
-        seconds: float = 60,
-        memory_mb: int = 2048,
-        reader: str = "rag.loaders:load",
-    ) -> None:
+    def __init__(self, work: str, *, seconds: float = 60, memory_mb: int = 2048) -> None:
         self._seconds = seconds
         self._memory_mb = memory_mb
-        self._options = {
-            "limits": asdict(limits or Limits()), "seconds": seconds, "memory_mb": memory_mb, "reader": reader
-        }  # fmt: skip
+        self._options: dict[str, object] = {"work": work, "seconds": seconds, "memory_mb": memory_mb}
         self._lock = Lock()
         self._worker: _Worker | None = _Worker(self._options)
 
-    def load(self, path: str | os.PathLike[str], *, source: str) -> Loaded:
-        """The documents in one file.
+    def call(self, request: dict[str, object]) -> dict[str, object]:
+        """The reply.
 
         Raises:
-            LoadError: as from `load`, or because the file took too long, too much memory, or crashed the reader.
+            LoadError: as the function did, or because it took too long, too much memory, or crashed.
         """
         with self._lock:
-            reply = self._ask(path, source)
+            reply = self._ask(request)
         if "error" in reply:
             raise LoadError(str(reply["error"]))
-        return loaded_from_json(reply)
+        return reply
 
     def close(self) -> None:
         """End the worker; a later `load` starts another."""
@@ -73,13 +64,13 @@ class IsolatedLoader:
     ) -> None:
         self.close()
 
-    def _ask(self, path: str | os.PathLike[str], source: str) -> dict[str, object]:
+    def _ask(self, request: dict[str, object]) -> dict[str, object]:
         """One reply; what a worker that has read other files could not do, a fresh one tries again."""
         while True:
             worker = self._worker = self._worker or _Worker(self._options)
             was_fresh = worker.n_asked == 0
             try:
-                reply = worker.ask({"path": os.fsdecode(path), "source": source}, self._seconds)
+                reply = worker.ask(request, self._seconds)
             except TimeoutError:
                 self._stop()
                 raise LoadError(f"took longer than {self._seconds:g} s to read") from None
@@ -99,6 +90,36 @@ class IsolatedLoader:
         """End the worker, if there is one, and return its exit code."""
         worker, self._worker = self._worker, None
         return worker.stop() if worker else 0
+
+
+class IsolatedLoader(Isolated):
+    """Does what `rag.loaders.load` does, within a time and a memory limit for each file.
+
+    Args:
+        limits: as for `load`.
+        seconds: time for one file, after which the worker is killed.
+        memory_mb: address space of the worker, where the system can limit it (not on Windows).
+        reader: 'module:function' with the signature of `load`, to read files of your own in the same safety.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        seconds: float = 60,
+        memory_mb: int = 2048,
+        reader: str = "rag.loaders:load",
+    ) -> None:
+        super().__init__("rag.loaders.worker:load_file", seconds=seconds, memory_mb=memory_mb)
+        self._with: dict[str, object] = {"limits": asdict(limits or Limits()), "reader": reader}
+
+    def load(self, path: str | os.PathLike[str], *, source: str) -> Loaded:
+        """The documents in one file.
+
+        Raises:
+            LoadError: as from `load`, or because the file took too long, too much memory, or crashed the reader.
+        """
+        return loaded_from_json(self.call({"path": os.fsdecode(path), "source": source, **self._with}))
 
 
 class _Worker:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 _PARSED_CHARACTERS = 2_000_000  # a longer text is scanned line by line: the parser takes a second a megabyte
-_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _PARSED_FRONT_MATTER = 50_000  # characters; of a longer one only the plain pairs are read
 _MAX_DEPTH = 100  # of lists and mappings in front matter
 _MAX_DIGITS = 300  # a longer number is kept as the text it is
@@ -37,7 +37,7 @@ class _Heading(NamedTuple):
 def read(file: BinaryIO, source: str, limits: Limits) -> Loaded:
     decoded = decode(read_up_to(file, limits.max_file_mb))
     text = decoded.text
-    front = _FRONT_MATTER.match(text)
+    front = FRONT_MATTER.match(text)
     title, metadata = _front_matter(front[1]) if front else (None, {})
     body = "\n" * front[0].count("\n") + text[front.end() :] if front else text  # the same lines, for the same numbers
     starts = [0, *(match.end() for match in re.finditer("\n", text)), len(text)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PDFIUM = Lock()  # the library is not made for threads
 _BROKEN_WORD = re.compile(r"(\w*)[\ufffe\x02](\w*)")  # how PDFium marks a hyphen at the end of a line
-_LIGATURES = str.maketrans(
+LIGATURES = str.maketrans(
     {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl", "\ufb05": "st", "\ufb06": "st"}
 )
 _CONTROLS = re.compile(r"[\x01\x03-\x08\x0b-\x1f\x7f\uffff]")  # glyphs without a letter
@@ -83,7 +83,7 @@ def _page_text(pdf: PdfDocument, number: int) -> str:
 
 def _mended(pages: list[str]) -> list[str]:
     """Pages with plain line ends, letters for ligatures, and the words that a line end broke made whole again."""
-    pages = [page.replace("\r\n", "\n").replace("\r", "\n").translate(_LIGATURES) for page in pages]
+    pages = [page.replace("\r\n", "\n").replace("\r", "\n").translate(LIGATURES) for page in pages]
     whole_text = _BROKEN_WORD.sub(" ", "\n".join(pages)).lower()
     words = set(re.findall(r"\w+", whole_text))
     compounds = set(re.findall(r"\w+-\w+", whole_text))

@@ -1,4 +1,4 @@
-"""The worker process of `IsolatedLoader`: reads the files that it is told to, one after the other."""
+"""The worker process of `Isolated`: does what it is asked, one request after the other."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rag.types import Document, Section
 
 MEMORY = "memory"  # the error of a file that needed more than there is
 
+_Work = Callable[[Mapping[str, Any]], dict[str, Any]]
 _Load = Callable[..., Loaded]
 
 
@@ -25,23 +26,32 @@ def main(options: Mapping[str, Any]) -> None:
     """Answer requests until there are no more, as when the process that asks has ended."""
     requests, replies = _private_pipes()
     _limit_itself(memory_mb=options["memory_mb"])
-    module, function = options["reader"].split(":")
-    load: _Load = getattr(importlib.import_module(module), function)
-    limits = Limits(**options["limits"])
+    work: _Work = _named(options["work"])
     while (request := receive(requests)) is not None:
         _alarm(options["seconds"] + 5)
-        send(replies, _reply(load, request, limits))
+        send(replies, _reply(work, request))
         _alarm(0)
 
 
-def _reply(load: _Load, request: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+def load_file(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The work of `IsolatedLoader`: the documents in one file, read by the function that `reader` names."""
+    load: _Load = _named(request["reader"])
+    loaded = load(request["path"], source=request["source"], limits=Limits(**request["limits"]))
+    return loaded_to_json(loaded)
+
+
+def _reply(work: _Work, request: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        loaded = load(request["path"], source=request["source"], limits=limits)
-        return loaded_to_json(loaded)
+        return work(request)
     except LoadError as exc:
         return {"error": str(exc)}
     except MemoryError:
         return {"error": MEMORY}
+
+
+def _named(name: str) -> Any:
+    module, function = name.split(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
