@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from rag.index import Index
 from tests.fakes import HashingEncoder, WordReader
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any library reads it: no test asks the hub
+
+# How long an example takes tells of the machine, not of the law.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture
