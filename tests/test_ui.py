@@ -7,16 +7,14 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 
@@ -25,7 +23,11 @@ from rag.errors import UsageError
 from rag.pipeline import NOT_FOUND
 from tests.fakes import HashingEncoder
 from ui import server
-from ui.render import Passage, answer_view, blocks_around, find_indexes, passages, source_view
+from ui.access import owner
+from ui.components import WEB
+from ui.keeping import FILE_NAME
+from ui.render import find_indexes
+from ui.threads import Threads
 
 APP = str(Path(server.__file__).with_name("app.py"))
 LEAVE = """\
@@ -64,32 +66,52 @@ class Page:
         self.app = AppTest.from_file(APP, default_timeout=60)
         for key, value in link.items():
             self.app.query_params[key] = value
+        self.run()
+
+    def run(self) -> None:
+        """Run the script, and again when the answers are whole that it began."""
         self.app.run()
+        self._to_its_end()
+
+    def _to_its_end(self) -> None:
+        assert not self.app.exception
+        while (talk := self.app.session_state.get("talk", None)) and talk.job and not talk.job.now.fault:
+            assert talk.job.wait(60)
+            self.app.run()
 
     def ask(self, question: str) -> None:
         self.app.chat_input[0].set_value(question).run()
+        self._to_its_end()
 
-    def click(self, number: int) -> None:
-        """What page.js sends when the footnote or passage of that number is clicked; 0 is the closing cross."""
+    def do(self, what: str, value: object = None, *, part: str = "answer") -> None:
+        """What a part of the page sends when something is clicked in it."""
         states = self.app._tree.get_widget_states()
-        trigger = f"$$STREAMLIT_INTERNAL_KEY_{self.component.proto.id}__events"
-        event = json.dumps([{"event": "open", "value": number}])
+        trigger = f"$$STREAMLIT_INTERNAL_KEY_{self.part(part).proto.id}__events"
+        event = json.dumps([{"event": "do", "value": {"what": what, "value": value}}])
         states.widgets.append(WidgetState(id=trigger, json_trigger_value=event))
         self.app._run(states)
+        self._to_its_end()
 
-    @property
-    def component(self) -> Any:
-        assert not self.app.exception
-        [component] = self.app.get("bidi_component")
-        return component
+    def part(self, name: str) -> Any:
+        [found] = [part for part in self.app.get("bidi_component") if part.proto.component_name == f"footnote.{name}"]
+        return found
 
-    @property
-    def data(self) -> Any:
-        return json.loads(self.component.proto.json)
+    def data(self, name: str) -> Any:
+        return json.loads(self.part(name).proto.json)
 
     @property
     def view(self) -> Any:
-        return self.data["view"]
+        """What the Ask page shows."""
+        return self.data("answer")
+
+    @property
+    def turn(self) -> Any:
+        """The newest question with its answer."""
+        return self.view["turns"][-1]
+
+    @property
+    def source(self) -> Any:
+        return self.data("source")["source"]
 
 
 @pytest.fixture
@@ -111,27 +133,20 @@ def handbook(folder: Path) -> rag.Index:
     return index
 
 
-def marked(source: Any) -> str:
-    return "".join(part["text"] for block in source["blocks"] for part in block["parts"] if part.get("mark"))
-
-
-def shown(source: Any) -> str:
-    return "".join(part["text"] for block in source["blocks"] for part in block["parts"])
-
-
 # What Streamlit shows
 
 
-def test_where_there_is_no_index_the_first_visit_says_what_to_run(folder: Path) -> None:
+def test_where_there_is_no_index_the_first_visit_offers_the_sample_and_a_folder(folder: Path) -> None:
     page = Page()
-    assert page.view["title"] == "Ask your own documents."
-    assert page.view["command"] == f"rag ingest PATH --index {folder / 'default'}"
+    assert page.view["title"] == "Ask your own documents. Nothing leaves this computer."
+    assert [button.label for button in page.app.button if button.key == "first_sample"] == ["Use the sample"]
+    assert page.app.text_input[0].label == "Or a folder on this computer"
     assert page.app.chat_input[0].disabled
 
 
 def test_an_index_says_what_is_in_it_before_anything_is_asked(handbook: rag.Index) -> None:
     page = Page()
-    assert page.view["text"].startswith("2 documents in handbook")
+    assert page.view["text"].startswith("2 documents in handbook. ")
     assert not page.app.chat_input[0].disabled
     assert [text.value for text in page.app.text] == ["handbook"]
     assert not page.app.selectbox
@@ -140,82 +155,132 @@ def test_an_index_says_what_is_in_it_before_anything_is_asked(handbook: rag.Inde
 def test_an_answer_has_its_question_as_title_and_a_footnote_for_every_sentence(handbook: rag.Index) -> None:
     page = Page()
     page.ask("How many weeks of leave?")
-    assert page.view == {
+    quote = "A parent may take up to 16 weeks of leave for each child. Ask your lead first."
+    [turn] = page.view["turns"]
+    assert turn == {
         "kind": "answer",
-        "title": "How many weeks of leave?",
-        "sentences": [
-            {
-                "text": "A parent may take up to 16 weeks of leave for each child. Ask your lead first.",
-                "markers": [1],
-                "supported": True,
-            }
-        ],
+        "question": "How many weeks of leave?",
+        "rewritten": None,
+        "notes": [],
+        "link": "./?index=handbook&q=How+many+weeks+of+leave%3F",
+        "sentences": [{"text": quote, "markers": [1], "supported": True}],
         "note": "The sentence has a source.",
         "sources": [
             {
+                "number": 1,
                 "source": "leave.md",
                 "place": "Parental leave",
                 "label": "leave.md, Parental leave",
-                "quote": "A parent may take up to 16 weeks of leave for each child. Ask your lead first.",
+                "quote": quote,
             }
         ],
     }
-    assert page.data["source"] is None
+    assert page.source is None
 
 
-def test_a_click_on_a_footnote_opens_its_document_with_exactly_the_quote_marked(handbook: rag.Index) -> None:
+def test_a_click_on_a_footnote_opens_its_document_at_exactly_the_quote(handbook: rag.Index) -> None:
     page = Page()
     page.ask("How many weeks of leave?")
-    page.click(1)
-    source = page.data["source"]
+    page.do("open", {"turn": 0, "number": 1, "near": False})
     [citation] = rag.Pipeline(rag.Retriever(handbook)).ask("How many weeks of leave?").citations
-    assert marked(source) == citation.quote == LEAVE[citation.start : citation.end]
-    assert shown(source) == LEAVE
-    assert (source["title"], source["place"], source["number"], source["of"]) == (
-        "Leave",
-        "leave.md · Parental leave",
-        1,
-        1,
-    )
-    assert page.view["kind"] == "answer"
-    page.click(0)
-    assert page.data["source"] is None
+    assert page.source["quote"] == citation.quote == LEAVE[citation.start : citation.end]
+    assert (page.source["title"], page.source["number"], page.source["of"]) == ("Leave", 1, 1)
+    assert [part.proto.component_name for part in page.app.get("bidi_component")] == ["footnote.source"]  # no other
+    page.do("go", 0, part="source")
+    assert page.source is None
 
 
-def test_a_passage_number_that_is_not_there_opens_nothing(handbook: rag.Index) -> None:
+@pytest.mark.parametrize("value", [{"turn": 0, "number": 7, "near": False}, {"turn": 9, "number": 1, "near": True}, 1])
+def test_a_passage_that_is_not_there_opens_nothing(handbook: rag.Index, value: object) -> None:
     page = Page()
     page.ask("How many weeks of leave?")
-    page.click(7)
-    assert page.data["source"] is None
+    page.do("open", value)
+    assert page.source is None
 
 
 def test_abstaining_looks_like_an_answer_and_its_nearest_passages_open_too(handbook: rag.Index) -> None:
     page = Page()
     page.ask("Who won yesterday?")
-    assert (page.view["kind"], page.view["text"]) == ("abstained", NOT_FOUND)
-    assert page.view["note"] == "These passages came nearest; none answers the question."
-    sources = [source["source"] for source in page.view["sources"]]
-    assert sorted(set(sources)) == ["food.txt", "leave.md"]
-    page.click(sources.index("food.txt") + 1)
-    assert marked(page.data["source"]) == "Lunch is at noon."
+    assert (page.turn["kind"], page.turn["text"]) == ("abstained", NOT_FOUND)
+    assert page.turn["note"] == "These passages came nearest; none answers the question."
+    assert [link["text"] for link in page.turn["links"]] == ["Search instead", "Add documents"]
+    numbers = {source["source"]: source["number"] for source in page.turn["sources"]}
+    assert set(numbers) == {"food.txt", "leave.md"}
+    page.do("open", {"turn": 0, "number": numbers["food.txt"], "near": True})
+    assert page.source["quote"] == "Lunch is at noon."
 
 
-def test_the_next_question_closes_the_pane(handbook: rag.Index) -> None:
+def test_the_next_question_joins_the_thread_and_closes_the_pane(handbook: rag.Index) -> None:
     page = Page()
     page.ask("How many weeks of leave?")
-    page.click(1)
+    page.do("open", {"turn": 0, "number": 1, "near": False})
+    page.run()
     page.ask("When is lunch?")
-    assert (page.view["title"], page.data["source"]) == ("When is lunch?", None)
+    assert [turn["question"] for turn in page.view["turns"]] == ["How many weeks of leave?", "When is lunch?"]
+    assert page.source is None
+
+
+def test_a_passage_keeps_its_number_in_the_whole_thread(handbook: rag.Index) -> None:
+    page = Page()
+    for question in ("How many weeks of leave?", "When is lunch?", "Which leave is there?"):
+        page.ask(question)
+    markers = [[sentence["markers"] for sentence in turn["sentences"]] for turn in page.view["turns"]]
+    assert markers == [[[1]], [[2]], [[1]]]
+    page.do("open", {"turn": 2, "number": 1, "near": False})
+    assert (page.source["number"], page.source["of"]) == (1, 2)
+
+
+def test_a_question_that_points_back_is_made_whole_and_says_so(handbook: rag.Index) -> None:
+    page = Page()
+    page.ask("When is lunch?")
+    page.ask("And dinner?")
+    assert page.turn["rewritten"] == "When is dinner?"
+    assert page.app.query_params["q"] == "When is dinner?"
+
+
+def test_a_new_question_puts_the_thread_away_and_it_is_kept(handbook: rag.Index) -> None:
+    page = Page()
+    page.ask("When is lunch?")
+    page.do("fresh")
+    assert page.view["kind"] == "welcome"
+    assert "q" not in page.app.query_params
+    page.ask("How many weeks of leave?")
+    threads = Threads(handbook.path.parent / FILE_NAME)
+    assert [thread.title for thread in threads.list(owner())] == ["How many weeks of leave?", "When is lunch?"]
 
 
 def test_a_link_opens_the_answered_question_and_asking_makes_one(handbook: rag.Index) -> None:
     page = Page(index="handbook", q="How many weeks of leave?")
-    assert page.view["sources"][0]["source"] == "leave.md"
+    assert page.turn["sources"][0]["source"] == "leave.md"
     page.ask("When is lunch?")
     assert page.app.query_params == {"index": "handbook", "q": "When is lunch?"}
     page.app.query_params["q"] = "How many weeks of leave?"  # the browser's Back
-    page.app.run()
-    assert page.view["title"] == "How many weeks of leave?"
+    page.run()
+    assert page.view["at"] == 0
+    assert page.app.query_params["q"] == "How many weeks of leave?"  # nothing was put in the way of going on back
+
+
+def test_a_link_to_what_was_asked_before_opens_the_thread_and_asks_nothing(
+    handbook: rag.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Page()
+    first.ask("How many weeks of leave?")
+    first.ask("When is lunch?")
+    monkeypatch.setattr(rag.Retriever, "search", lambda *args, **kwargs: pytest.fail("asked again"))
+    again = Page(q="How many weeks of leave?")
+    assert [turn["question"] for turn in again.view["turns"]] == ["How many weeks of leave?", "When is lunch?"]
+    assert again.view["at"] == 0
+
+
+def test_a_thread_whose_documents_changed_says_so_and_can_be_asked_again(handbook: rag.Index) -> None:
+    Page().ask("When is lunch?")
+    handbook.add([rag.Document("food.txt", "At noon there is lunch.")])
+    page = Page(q="When is lunch?")
+    assert page.turn["remark"].startswith("Documents of handbook have changed since this was asked on ")
+    assert page.turn["sentences"][0]["text"] == "Lunch is at noon."
+    page.do("again")
+    assert page.turn["sentences"][0]["text"] == "At noon there is lunch."
+    assert "remark" not in page.turn
 
 
 def test_a_link_to_an_index_that_is_not_there_says_so(handbook: rag.Index) -> None:
@@ -225,7 +290,7 @@ def test_a_link_to_an_index_that_is_not_there_says_so(handbook: rag.Index) -> No
         "Ask below, and handbook answers.",
     )
     page.ask("When is lunch?")
-    assert page.view["kind"] == "answer"
+    assert page.turn["kind"] == "answer"
 
 
 def test_with_several_indexes_one_is_chosen_and_the_question_goes_to_it(folder: Path, handbook: rag.Index) -> None:
@@ -234,27 +299,27 @@ def test_with_several_indexes_one_is_chosen_and_the_question_goes_to_it(folder: 
     page = Page(index="menu")
     assert page.app.selectbox[0].options == ["handbook", "menu"]
     page.ask("When is lunch?")
-    assert page.view["sources"][0]["source"] == "week.txt"
-    page.app.selectbox[0].select("handbook").run()
-    assert page.view["sources"][0]["source"] == "food.txt"
+    assert page.turn["sources"][0]["source"] == "week.txt"
+    page.app.selectbox[0].select("handbook")
+    page.run()
+    assert [turn["sources"][0]["source"] for turn in page.view["turns"]] == ["food.txt"]
 
 
-def test_an_empty_index_says_what_to_run(folder: Path) -> None:
+def test_an_empty_index_says_where_documents_are_added(folder: Path) -> None:
     rag.Index.create(folder / "empty", encoder=HashingEncoder()).close()
     page = Page()
     assert page.view["title"] == "empty has no documents yet."
-    assert page.view["command"] == f"rag ingest PATH --index {folder / 'empty'}"
-    page.ask("When is lunch?")
-    assert page.view["title"] == "empty has no documents yet."
+    assert page.view["links"] == [{"text": "Open Library", "page": "library", "href": "./library?index=empty"}]
+    assert page.app.chat_input[0].disabled
 
 
 def test_a_damaged_index_is_one_sentence_and_no_trace(folder: Path) -> None:
     (folder / "broken").mkdir()
     (folder / "broken/index.sqlite").write_bytes(b"not a database, whatever its name says" * 100)
-    page = Page()
-    assert page.view["kind"] == "message"
-    assert "delete its folder and ingest again" in page.view["text"]
-    assert "Traceback" not in page.view["text"]
+    message = Page().data("message")
+    assert message["title"] == "broken cannot be read."
+    assert "delete its folder and ingest again" in message["text"]
+    assert "Traceback" not in message["text"]
 
 
 def test_a_failure_of_ours_is_told_without_a_trace_and_asking_again_works(
@@ -264,16 +329,17 @@ def test_a_failure_of_ours_is_told_without_a_trace_and_asking_again_works(
     with monkeypatch.context() as broken:
         broken.setattr(rag.Retriever, "search", lambda *args, **kwargs: 1 / 0)
         page.ask("When is lunch?")
-        assert page.view["text"].startswith(
+        assert page.turn["kind"] == "fault"
+        assert page.turn["text"].startswith(
             "Something went wrong while drawing this page. Your documents are unharmed."
         )
-    page.ask("When is lunch?")
-    assert page.view["kind"] == "answer"
+    page.do("again")
+    assert [(turn["question"], turn["kind"]) for turn in page.view["turns"]] == [("When is lunch?", "answer")]
 
 
 def test_a_failure_while_drawing_is_told_without_a_trace(handbook: rag.Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rag.Index, "status", lambda self: 1 / 0)
-    assert Page().view["title"] == "Something went wrong."
+    assert Page().data("message")["title"] == "Something went wrong."
 
 
 def test_what_a_refused_question_lacks_is_said(handbook: rag.Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,23 +349,7 @@ def test_what_a_refused_question_lacks_is_said(handbook: rag.Index, monkeypatch:
     monkeypatch.setattr(rag.Retriever, "search", refuse)
     page = Page()
     page.ask("When is lunch?")
-    assert (page.view["title"], page.view["text"]) == ("When is lunch?", "expected a shorter question")
-
-
-def test_a_document_that_changed_since_is_not_marked(handbook: rag.Index) -> None:
-    page = Page()
-    page.ask("When is lunch?")
-    handbook.add([rag.Document("food.txt", "At noon there is lunch.")])
-    page.click(1)
-    source = page.data["source"]
-    assert source["blocks"] == []
-    assert (source["note"], source["quote"]) == (
-        "This document has changed since. The passage as it was read:",
-        "Lunch is at noon.",
-    )
-    handbook.remove("food.txt")
-    page.app.run()
-    assert page.data["source"]["note"].startswith("This document is not in the index any more.")
+    assert (page.turn["question"], page.turn["text"]) == ("When is lunch?", "expected a shorter question")
 
 
 def test_an_index_made_again_under_its_name_is_read_anew(folder: Path, handbook: rag.Index) -> None:
@@ -309,7 +359,7 @@ def test_an_index_made_again_under_its_name_is_read_anew(folder: Path, handbook:
     with rag.Index.create(folder / "handbook", encoder=HashingEncoder()) as again:
         again.add([rag.Document("new.txt", "There is no lunch any more.")])
     page.ask("When is lunch?")
-    assert page.view["sources"][0]["source"] == "new.txt"
+    assert page.turn["sources"][0]["source"] == "new.txt"
 
 
 def test_markup_in_documents_names_titles_and_questions_reaches_the_page_as_data_only(folder: Path) -> None:
@@ -317,127 +367,46 @@ def test_markup_in_documents_names_titles_and_questions_reaches_the_page_as_data
         index.add([rag.Document(f"{HOSTILE}.md", HOSTILE, HOSTILE, (rag.Section(0, 0, HOSTILE),))])
     page = Page()
     page.ask(f"weeks {HOSTILE}")
-    page.click(1)
-    assert marked(page.data["source"]) == HOSTILE
-    assert page.view["sources"][0]["source"] == f"{HOSTILE}.md"
+    page.do("open", {"turn": 0, "number": 1, "near": False})
+    assert page.source["quote"] == HOSTILE
+    page.run()
+    assert page.turn["sources"][0]["source"] == f"{HOSTILE}.md"
+    page.app.button(key="threads").click().run()
+    assert page.data("threads")["threads"][0]["title"].startswith("weeks <img src=x onerror=alert(1)>")
     assert [text.value for text in page.app.text] == ["odd :red[x] ![y](z)"]  # st.text reads no Markdown
     assert not page.app.markdown
     assert all("alert" not in element.proto.body for element in page.app.get("html"))
-    assert page.component.proto.html_content == ""
+    assert page.part("answer").proto.html_content == ""
 
 
-def test_the_page_script_never_reads_a_text_as_markup() -> None:
-    script = Path(APP).with_name("page.js").read_text(encoding="utf-8")
+def test_a_question_asked_meanwhile_waits_its_turn(handbook: rag.Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    search = rag.Retriever.search
+
+    def held(self: rag.Retriever, query: str, **options: Any) -> list[rag.Hit]:
+        if query == "When is lunch?":
+            begun.set()
+            assert go_on.wait(60)
+        return search(self, query, **options)
+
+    monkeypatch.setattr(rag.Retriever, "search", held)
+    page = Page()
+    page.app.chat_input[0].set_value("When is lunch?").run()
+    assert begun.wait(60)
+    page.app.chat_input[0].set_value("How many weeks of leave?").run()
+    first, second = page.view["turns"]
+    assert (first["kind"], first["status"]) == ("running", "Looking for passages")
+    assert (second["kind"], second["status"]) == ("waiting", "Waits for its turn")
+    go_on.set()
+    page.run()
+    assert [turn["kind"] for turn in page.view["turns"]] == ["answer", "answer"]
+
+
+@pytest.mark.parametrize("part", sorted(path.name for path in WEB.glob("*.js")))
+def test_no_script_of_the_page_reads_a_text_as_markup(part: str) -> None:
+    script = (WEB / part).read_text(encoding="utf-8")
     for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "srcdoc", "fetch("):
         assert way not in script
-
-
-# Text in blocks around a span
-
-
-def passage(text: str, start: int, end: int) -> Passage:
-    return Passage("a.md", None, None, None, start, end, text[start:end])
-
-
-@given(
-    st.text(alphabet=st.sampled_from("ab #=\n\t"), max_size=300),
-    st.lists(st.integers(0, 300), max_size=6),
-    st.booleans(),
-    st.data(),
-)
-def test_blocks_join_to_the_text_and_marks_to_the_quote(
-    text: str, offsets: list[int], paged: bool, data: st.DataObject
-) -> None:
-    text = text or "a"
-    start = data.draw(st.integers(0, len(text) - 1))
-    end = data.draw(st.integers(start + 1, len(text)))
-    inside = sorted({offset for offset in offsets if offset < len(text)})
-    sections = tuple(rag.Section(a, (text.find("\n", a) + 1) or len(text), "S") for a in inside)
-    document = rag.Document("a.md", text, sections=sections, pages=(0, *(a for a in inside if a)) if paged else ())
-    source = source_view(document, passage(text, start, end), number=1, of=1)
-    assert shown(source) == text
-    assert marked(source) == text[start:end]
-    assert (source["before"], source["after"]) == (False, False)
-
-
-def test_a_heading_is_shown_without_its_marks_and_a_paragraph_without_the_white_space_around_it() -> None:
-    document = rag.Document("leave.md", LEAVE, "Leave", SECTIONS)
-    source: Any = source_view(document, passage(LEAVE, 28, 33), number=1, of=1)
-    visible = [
-        (block["level"], "".join(part["text"] for part in block["parts"] if not part.get("hidden")))
-        for block in source["blocks"]
-    ]
-    assert visible == [
-        (1, "Leave"),
-        (2, "Parental leave"),
-        (0, "A parent may take up to 16 weeks of leave for each child."),
-        (0, "Ask your lead first."),
-    ]
-
-
-def test_of_a_long_document_two_hundred_blocks_around_the_passage_are_shown() -> None:
-    text = "".join(f"Paragraph {i}.\n\n" for i in range(2000))
-    at = text.index("Paragraph 1000.")
-    source: Any = source_view(rag.Document("a.md", text), passage(text, at, at + 15), number=1, of=1)
-    assert len(source["blocks"]) == 200
-    assert marked(source) == "Paragraph 1000."
-    assert (source["before"], source["after"]) == (True, True)
-    assert shown(source).startswith("Paragraph 901.")
-
-
-def test_near_the_end_the_blocks_before_make_up_for_those_that_are_not_there() -> None:
-    text = "".join(f"Paragraph {i}.\n\n" for i in range(300))
-    blocks = blocks_around(rag.Document("a.md", text), len(text) - 5, len(text))
-    assert (len(blocks), blocks[-1].end) == (200, len(text))
-
-
-def test_one_endless_line_is_cut_into_blocks() -> None:
-    text = "word " * 100_000
-    blocks = blocks_around(rag.Document("a.txt", text), 250_000, 250_004)
-    assert max(block.end - block.start for block in blocks) <= 2000
-    assert any(block.start <= 250_000 < block.end for block in blocks)
-
-
-def test_lines_of_a_page_flow_together_and_a_short_line_ends_the_paragraph() -> None:
-    text = "A line as long as the paper is wide\ncontinues.\nAnother paragraph of the same width\nPage two."
-    document = rag.Document("a.pdf", text, pages=(0, text.index("Page two.")))
-    blocks = blocks_around(document, 0, 5)
-    assert [text[block.start : block.end] for block in blocks] == [
-        "A line as long as the paper is wide\ncontinues.\n",
-        "Another paragraph of the same width\n",
-        "Page two.",
-    ]
-    assert [block.page for block in blocks] == [1, None, 2]
-
-
-def test_a_span_of_two_pages_is_marked_on_both() -> None:
-    text = "The first page ends with half a sentence\nand the second has the other half."
-    document = rag.Document("a.pdf", text, pages=(0, 41))
-    source: Any = source_view(document, passage(text, text.index("half"), text.index(" has")), number=1, of=1)
-    assert [[part["text"] for part in block["parts"] if part.get("mark")] for block in source["blocks"]] == [
-        ["half a sentence", "\n"],
-        ["and the second"],
-    ]
-
-
-# Answers as values
-
-
-def answer(*sentences: rag.Sentence) -> rag.Answer:
-    citation = rag.Citation(1, "terms.pdf", "Terms", 4, "Terms > Refunds > Deadline", 0, 7, "30\ndays")
-    return rag.Answer("When?", "", sentences, (citation,), False, 0.9, "fake", ())
-
-
-def test_a_sentence_without_a_source_is_counted_and_said() -> None:
-    view: Any = answer_view(answer(rag.Sentence("Soon.", (1,), True), rag.Sentence("Never.", (), False)))
-    assert view["note"] == "1 of 2 sentences has a source."
-    assert [sentence["supported"] for sentence in view["sentences"]] == [True, False]
-
-
-def test_a_source_is_named_by_page_and_headings_without_the_title() -> None:
-    [found] = passages(answer(rag.Sentence("Soon.", (1,), True)))
-    assert found.label == "terms.pdf, page 4 · Refunds › Deadline"
-    assert replace(found, page=None, section=None).label == "terms.pdf"
 
 
 def test_only_folders_that_hold_an_index_are_offered(tmp_path: Path) -> None:
@@ -514,10 +483,3 @@ def fetch(port: int, *, host: str) -> HTTPResponse:
     response.read()
     connection.close()
     return response
-
-
-def test_a_question_whose_quotes_no_passage_holds_says_so() -> None:
-    empty = replace(answer(), abstained=True, question='cats "asleep at dusk"', nearest=())
-    view: Any = answer_view(empty)
-    assert view["note"] == "No passage holds “asleep at dusk” as it is written: ask without the quotes or hyphens."
-    assert view["sources"] == []

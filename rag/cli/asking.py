@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -36,12 +37,14 @@ from rag.cli.rendering import (
     print_json,
     print_passages,
 )
+from rag.errors import UsageError
 from rag.queries import read_query
 from rag.types import Answer
 
 if TYPE_CHECKING:
     from rag.index import Index
     from rag.pipeline import Found, Part
+    from ui.server import Public
 
 
 @click.command()
@@ -251,11 +254,86 @@ def _tell(
 )
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
 @click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
-def ui(indexes: Path, port: int, browser: bool) -> None:
-    """Open the web page, on this machine only."""
+@click.option(
+    "--generator",
+    metavar="NAME",
+    help="Offer this model to all: transformers:NAME-OR-PATH, or openai:MODEL@URL. With --public it is the only one.",
+)
+@click.option(
+    "--max-upload", type=click.IntRange(min=1), metavar="MB", default=50, show_default=True, help="For each file."
+)
+@click.option(
+    "--public",
+    "hosts",
+    metavar="HOST",
+    multiple=True,
+    help="Let others in, who come under this name or address of this machine, with a password: that of the environment "
+    "variable FOOTNOTE_PASSWORD, else it is asked for. Can be given again.",
+)
+@click.option("--listen", metavar="ADDRESS", help="With --public: where to listen. Default: on every address.")
+@click.option("--certificate", type=click.Path(path_type=Path), help="With --public: a PEM file, for https.")
+@click.option("--key", type=click.Path(path_type=Path), help="That of the certificate.")
+def ui(
+    indexes: Path,
+    port: int,
+    browser: bool,
+    generator: str | None,
+    max_upload: int,
+    hosts: tuple[str, ...],
+    listen: str | None,
+    certificate: Path | None,
+    key: Path | None,
+) -> None:
+    """Open the web page, on this machine only unless --public says otherwise.
+
+    \b
+    rag ui
+    rag ui --public 192.168.1.20
+    """
     from ui.server import serve
+
+    if generator is not None:
+        from ui.settings import checked_generator
+
+        generator = checked_generator(generator)
+    public = _public(hosts, listen, certificate, key)
 
     def ready(url: str) -> None:
         click.echo(f"Footnote is at {url}. Ctrl+C stops it.", err=True)
+        if public and not public.certificate and public.address not in ("127.0.0.1", "::1"):
+            click.echo(
+                "Over http, who is on the network can read along, the password too: "
+                "--certificate and --key, or a proxy in front, make it https.",
+                err=True,
+            )
 
-    serve(indexes, port=port, open_browser=browser, ready=ready)
+    serve(
+        indexes,
+        port=port,
+        open_browser=browser,
+        ready=ready,
+        public=public,
+        generator=generator,
+        max_upload_mb=max_upload,
+    )
+
+
+def _public(hosts: Sequence[str], listen: str | None, certificate: Path | None, key: Path | None) -> Public | None:
+    """What --public and the options that go with it ask for."""
+    if not hosts:
+        if listen or certificate or key:
+            raise click.UsageError("--listen, --certificate and --key go with --public HOST")
+        return None
+    if (certificate is None) != (key is None):
+        raise click.UsageError("--certificate and --key go together")
+    from ui.access import PASSWORD_VARIABLE, Password, checked_host
+    from ui.server import EVERYWHERE, Public
+
+    named = tuple(checked_host(host) for host in hosts)
+    password = os.environ.pop(PASSWORD_VARIABLE, None)  # what is started from here need not know it
+    if password is None:
+        if not sys.stdin.isatty():
+            raise UsageError(f"expected a password for those who come in: set {PASSWORD_VARIABLE}")
+        password = click.prompt("Password for those who come in", hide_input=True, confirmation_prompt=True, err=True)
+    files = (certificate, key) if certificate and key else None
+    return Public(named, Password(password), listen or EVERYWHERE, files)

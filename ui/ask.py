@@ -1,0 +1,451 @@
+"""The Ask page: questions, their answers with footnotes, and the source of the footnote that was opened."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import streamlit as st
+
+from rag.conversation import Turn as Asked
+from rag.errors import RagError
+from rag.generators import EXTRACTIVE
+from rag.pipeline import Pipeline
+from rag.saved import IndexState
+from rag.types import Answer
+from ui import first, library, pane, sample
+from ui.access import owner
+from ui.answering import Answering, Running
+from ui.components import component
+from ui.jobs import Job, jobs
+from ui.keeping import FILE_NAME
+from ui.render import Json
+from ui.settings import Host, Settings, SettingsFile
+from ui.shell import OUR_FAULT, Opened, Place, arrived, go, here, linked, write_address
+from ui.threads import Threads, Turn, made_anew
+from ui.turns import index_view, near_passages, turns
+
+KEY = "answer"  # of the component
+POLL_S = 0.15
+LOOK_S = 0.5  # between two looks at a reading
+QUICK_S = 0.15  # an answer that is there by then is drawn at once
+MAX_QUESTION = 4_000  # characters taken from a link or the box
+log = logging.getLogger(__name__)
+
+_FEW = 60  # documents, among which the sample's can be looked for
+PAGES = ("search", "library", "explore")  # that the part may lead to
+
+
+@dataclass(slots=True)
+class Talk:
+    """What the page shows: the turns of one thread, and the question that is being answered."""
+
+    index: str  # path of the index that is asked
+    answers: list[Answer] = field(default_factory=list)
+    thread: int | None = None  # where they are kept
+    job: Answering | None = None  # on its way, or ended without an answer
+    waiting: list[str] = field(default_factory=list)  # questions that come after it
+    generator: str | None = None  # what was to answer last, where that is a model
+    at: int | None = None  # position of the turn to be seen first; None is the newest
+    remark: str | None = None  # what became of the documents since the last answer
+
+    @property
+    def seen(self) -> tuple[str, str | None] | None:
+        """The question of the turn to be seen first, as it was asked and as it stands by itself, if that is known."""
+        if self.at is None and self.job:
+            now = self.job.now
+            return (now.question, now.rewritten) if now.passages or now.ended else None
+        if not self.answers:
+            return None
+        answer = self.answers[-1 if self.at is None else self.at]
+        return answer.question, answer.rewritten
+
+    def find(self, question: str) -> int | None:
+        """Position of the newest turn with that question, the one under way included; None where there is none."""
+        asked = [(answer.question, answer.rewritten) for answer in self.answers]
+        if self.job:
+            asked.append((self.job.question, self.job.now.rewritten))
+        return next((i for i in reversed(range(len(asked))) if question in asked[i]), None)
+
+    @property
+    def last_asked(self) -> str | None:
+        """The newest question, as it was asked."""
+        return self.job.question if self.job else self.answers[-1].question if self.answers else None
+
+    @property
+    def is_busy(self) -> bool:
+        return self.job is not None and not self.job.now.ended
+
+    def settle(self) -> bool:
+        """Take in the answer of a job that has ended; whether no job is running any more."""
+        if self.job is None or not (now := self.job.now).ended:
+            return self.job is None
+        if now.answer is not None:
+            self.answers.append(now.answer)
+            self.thread = now.thread or self.thread
+            self.job = None
+        return True
+
+
+def page(place: Place) -> None:
+    _heed_address(place)
+    body = st.container()
+    with st.container(key="box"):  # ours, for a box at Streamlit's own bottom makes the page scroll to the answer's end
+        asked = st.chat_input(
+            "Ask your documents", key="ask", max_chars=MAX_QUESTION, disabled=not _can_be_asked(place)
+        )
+    if asked and asked.strip():
+        st.session_state["missing"] = None
+        put_question(place, asked.strip())
+    with body:
+        if job := _reading_first(place):
+            _reading_page(place, job)
+        elif place.name is None:
+            first.draw(place)
+        elif st.session_state.get("missing"):
+            title = f"There is no index {st.session_state['missing']!r} here."
+            _show({"kind": "message", "title": title, "text": _elsewhere(place)})
+        else:
+            with pane.beside(place):
+                _draw(place)
+
+
+# What is asked
+
+
+def put_question(place: Place, question: str, *, quotes_only: bool = False) -> None:
+    """Ask in the thread that is shown, after what is being answered; in a new one where none is."""
+    talk = _talk(place) or _begin(place)
+    if talk.is_busy:
+        talk.waiting.append(question)
+        return
+    talk.settle()
+    talk.at = talk.remark = None
+    pane.put_away("", "ask")
+    talk.job = _answering(place, talk, question, quotes_only=quotes_only)
+    talk.job.wait(QUICK_S)
+
+
+def _answering(place: Place, talk: Talk, question: str, *, quotes_only: bool) -> Answering:
+    opened = place.opened()
+    assert opened is not None
+    threads, before = threads_of(place), list[IndexState]()
+    settings, whose = settings_of(place), owner()
+    if quotes_only:
+        settings = replace(settings, generator=EXTRACTIVE)
+    talk.generator = None if settings.generator == EXTRACTIVE else settings.generator
+
+    def ready() -> Pipeline:
+        before.append(IndexState.of(opened.index))
+        opened.warm_up()
+        return opened.pipeline_for(settings)
+
+    def keep(answer: Answer) -> int:
+        return threads.add(whose, answer, opened.index, thread=talk.thread, asked_of=before[0])
+
+    job = Answering(
+        question,
+        ready,
+        history=_history(talk),
+        loading=not opened.warm,
+        keep=keep,
+        thread=talk.thread,
+        fault_words=OUR_FAULT,
+    )
+    running().add(whose, talk.index, job)
+    return job
+
+
+def _history(talk: Talk) -> list[Asked]:
+    return [Asked(answer.rewritten or answer.question, answer) for answer in talk.answers]
+
+
+@st.cache_resource(show_spinner=False)
+def running() -> Running:
+    """What is being answered in this process."""
+    return Running()
+
+
+def settings_of(place: Place) -> Settings:
+    """What the person in front of this page chose."""
+    return SettingsFile(place.folder / FILE_NAME).load(owner(), Host.of_environment()).settings
+
+
+def threads_of(place: Place) -> Threads:
+    return Threads(place.folder / FILE_NAME)
+
+
+def _heed_address(place: Place) -> None:
+    """A link brings a question; so does going back in the browser."""
+    state = st.session_state
+    talk: Talk | None = state.get("talk")
+    if talk and talk.index != str(place.path):  # another index was chosen: the question goes to it
+        state["talk"] = None
+        pane.put_away("", "ask")
+        if (seen := talk.seen) and place.name and not state.get("missing"):
+            put_question(place, seen[1] or seen[0])
+    question = linked("q")
+    if question is None or place.name is None or state.get("missing"):
+        return
+    question = question.strip()[:MAX_QUESTION]
+    if not question:
+        if not arrived():  # the way back to before the first question; from another page one comes back to the thread
+            state["talk"] = None
+            pane.put_away("", "ask")
+    elif talk is None or talk.index != str(place.path) or (at := talk.find(question)) is None:
+        state["talk"] = None
+        open_question(place, question)
+    else:
+        talk.at = at if at < len(talk.answers) else None
+
+
+def open_question(place: Place, question: str) -> None:
+    """Show the thread in which a question was asked, or is being answered; where there is none, ask it."""
+    threads = threads_of(place)
+    if job := running().find(owner(), str(place.path), question):
+        talk = _begin(place)
+        talk.job, talk.thread = job, job.continues
+        if job.continues is not None:
+            talk.answers = [turn.answer for turn in threads.turns(owner(), job.continues)]
+        return
+    try:
+        for thread in threads.list(owner(), index=place.name, search=question, limit=10):
+            kept = threads.turns(owner(), thread.id)
+            if (at := Talk("", [turn.answer for turn in kept]).find(question)) is not None:
+                show_thread(place, thread.id, kept, at=at)
+                return
+    except RagError as exc:  # the drawer of threads tells of it; a question can be answered without them
+        log.warning("looking for a kept answer failed: %s", exc)
+    put_question(place, question)
+
+
+def show_thread(place: Place, id_: int, kept: Sequence[Turn], *, at: int | None = None) -> None:
+    """Show a thread that was kept, at one of its turns or the newest."""
+    talk = _begin(place)
+    talk.thread, talk.answers, talk.at = id_, [turn.answer for turn in kept], at
+    talk.remark = _since(place, kept)
+    pane.put_away("", "ask")
+
+
+def _since(place: Place, kept: Sequence[Turn]) -> str | None:
+    """What became of the documents since a thread was asked last, where something did."""
+    opened = place.opened()
+    if opened is None or not kept or kept[-1].state == IndexState.of(opened.index):
+        return None
+    asked = datetime.fromisoformat(kept[-1].asked_at).astimezone()
+    on = f"this was asked on {asked.day} {asked:%B}"
+    if made_anew(kept, opened.index):
+        return f"{opened.name} was made anew since {on}."
+    return f"Documents of {opened.name} have changed since {on}."
+
+
+def _begin(place: Place) -> Talk:
+    talk = Talk(str(place.path))
+    st.session_state["talk"] = talk
+    return talk
+
+
+def _talk(place: Place) -> Talk | None:
+    talk: Talk | None = st.session_state.get("talk")
+    return talk if talk and talk.index == str(place.path) else None
+
+
+# What is shown
+
+
+def _draw(place: Place) -> None:
+    talk = _talk(place)
+    if talk is None or not (talk.answers or talk.job):
+        opened = place.opened()
+        assert opened is not None
+        polling = _offered(opened) is None or jobs().active(opened.index.path) is not None
+        run_every = LOOK_S if polling else None
+        st.fragment(_welcome, run_every=run_every, key="welcoming")(opened, polling, _can_be_asked(place))
+        with st.container(key="reading"):
+            library.reading(opened.index.path.absolute())
+    else:
+        polling = not _move_on(place, talk)
+        st.fragment(_follow, run_every=POLL_S if polling else None, key="answering")(place, polling)
+
+
+def _reading_page(place: Place, job: Job) -> None:
+    """The first reading, until its index can be opened."""
+    data = {"kind": "welcome", "title": f"Reading {job.task.title}.", "text": ""}
+    component("answer")(key="welcome", data=data)
+    with st.container(key="reading"):
+        library.reading(job.task.index)
+    _until_open()
+
+
+@st.fragment(run_every=LOOK_S)
+def _until_open() -> None:
+    if _reading_first(here()) is None:
+        st.rerun()
+
+
+def _welcome(opened: Opened, polling: bool, could_be_asked: bool) -> None:
+    """What can be asked, drawn again and again while something is read or questions are looked for."""
+    status, questions = opened.index.status(), _offered(opened)
+    active = jobs().active(opened.index.path) is not None
+    if (status.chunks > 0) != could_be_asked or (polling and not active and questions is not None):
+        st.rerun()
+    _show(index_view(status, questions or (), reading=active))
+
+
+def _offered(opened: Opened) -> tuple[str, ...] | None:
+    """Questions to begin with; None while they are looked for."""
+    status = opened.index.status()
+    if not status.chunks:
+        return ()
+    if status.documents <= _FEW:
+        there = {row.source for row in opened.index.documents()}
+        known = tuple(question for question, source in sample.QUESTIONS if source in there)
+        if len(known) == len(sample.QUESTIONS) or opened.name == sample.NAME:
+            return known
+    settled = jobs().active(opened.index.path) is None
+    return opened.suggestions.of(opened.pipeline, opened.index, settled=settled)
+
+
+def _follow(place: Place, polling: bool) -> None:
+    """Draw the turns; while an answer is written only this part of the page runs, again and again.
+
+    It is a fragment in either case, so that a last poll that comes too late finds it.
+    """
+    talk = _talk(place)
+    if talk is None or (_move_on(place, talk) and polling):
+        st.rerun()
+    _show_talk(place, talk)
+
+
+def _move_on(place: Place, talk: Talk) -> bool:
+    """Take in what has ended and begin what waited; whether nothing is being answered any more."""
+    ended = talk.settle()
+    if ended and talk.waiting:
+        talk.job = _answering(place, talk, talk.waiting.pop(0), quotes_only=False)
+        return False
+    return ended
+
+
+def _show_talk(place: Place, talk: Talk) -> None:
+    drawn = turns(
+        talk.answers,
+        talk.job.now if talk.job else None,
+        index=Path(talk.index).name,
+        waiting=talk.waiting,
+        at=talk.at,
+        generator=talk.generator,
+        remark=talk.remark,
+    )
+    st.session_state["cited"] = drawn.passages
+    _show(drawn.view)
+    _write_link(place, talk)
+
+
+def _write_link(place: Place, talk: Talk) -> None:
+    """The address opens what is seen. One that does so already stays: written anew, the way back would lead here."""
+    if (seen := talk.seen) is None:
+        return
+    question, alone = seen
+    is_named = st.query_params.get("q", "") in seen and st.query_params.get("index", place.name) == place.name
+    if not is_named:
+        write_address(index=place.name, q=alone or question)
+
+
+def _show(view: Json) -> None:
+    """Draw the component; once in a run and under one key, so that it stays one node and keeps the focus."""
+    component("answer")(key=KEY, data=view, on_do_change=_do)
+
+
+def _reading_first(place: Place) -> Job | None:
+    """The reading that makes the index in use, as long as there is none yet that can be opened."""
+    if place.path is None:
+        return first.beginning(place)
+    try:
+        place.opened()
+    except RagError:  # only half-written, as long as it is read into
+        if job := jobs().active(place.path):
+            return job
+        raise
+    return None
+
+
+def _can_be_asked(place: Place) -> bool:
+    if place.name is None:
+        return False
+    try:
+        opened = place.opened()
+        return opened is not None and opened.index.status().chunks > 0
+    except RagError:
+        return False
+
+
+def _elsewhere(place: Place) -> str:
+    return "Choose another at the top right." if len(place.names) > 1 else f"Ask below, and {place.names[0]} answers."
+
+
+# What is done
+
+
+def _do() -> None:
+    event = st.session_state[KEY]["do"]
+    if isinstance(event, Mapping):
+        act(event)
+
+
+def act(event: Mapping[str, Any]) -> None:
+    """Carry out what the browser sent; what is none of ours counts for nothing.
+
+    Args:
+        event: 'what', and the 'value' that belongs to it.
+    """
+    place = here()
+    talk, value = _talk(place), event.get("value")
+    match event.get("what"):
+        case "open" if talk and isinstance(value, Mapping):
+            _open(talk, value)
+            return
+        case "stop" if talk and talk.job:
+            talk.waiting.clear()
+            talk.job.stop()
+        case "again" | "quotes" if talk and talk.last_asked and not talk.is_busy:
+            question, talk.job = talk.last_asked, None
+            put_question(place, question, quotes_only=event["what"] == "quotes")
+        case "ask" if isinstance(value, str) and value.strip():
+            put_question(place, value.strip()[:MAX_QUESTION])
+        case "fresh":
+            begin_anew()
+        case "export":
+            st.session_state["drawer"] = "export"
+        case "go" if isinstance(value, Mapping) and value.get("page") in PAGES:
+            go(value["page"], **dict(parse_qsl(urlsplit(str(value.get("href"))).query)))
+    st.rerun()  # all of the page, not only the part that this came from
+
+
+def _open(talk: Talk, value: Mapping[str, Any]) -> None:
+    """Open a passage: by its number in the thread, or in an answer that abstains, by its number there."""
+    turn, number = value.get("turn"), value.get("number")
+    if not isinstance(number, int):
+        return
+    if not value.get("near"):
+        pane.open_passages(st.session_state.get("cited", ()), number)
+    elif isinstance(turn, int) and 0 <= turn < len(talk.answers):
+        pane.open_passages(near_passages(talk.answers[turn]), number)
+
+
+def forget(thread: int) -> None:
+    """A thread was removed: it is not shown any more."""
+    talk: Talk | None = st.session_state.get("talk")
+    if talk and talk.thread == thread:
+        begin_anew()
+
+
+def begin_anew() -> None:
+    """Put the thread away, for a question that has nothing to do with it."""
+    st.session_state["talk"] = None
+    write_address(q=None)
+    pane.put_away("", "ask")

@@ -1,0 +1,206 @@
+"""What every page stands in: the index in use, the address, the first row, and faults told without a trace."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import streamlit as st
+from streamlit.navigation.page import Page
+
+from rag.errors import RagError
+from rag.index import Index
+from rag.pipeline import Pipeline
+from rag.retriever import Retriever
+from ui.components import component
+from ui.render import find_indexes
+from ui.settings import Settings, calibration_for
+from ui.suggestions import Suggestions
+
+OUR_FAULT = (
+    "Something went wrong while drawing this page. Your documents are unharmed. "
+    "Reload; if it happens again, rag doctor checks the index, and the terminal where rag ui runs shows why."
+)
+
+_PIPELINES_KEPT = 6  # of an index, with other settings each
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Opened:
+    """An open index, shared by all sessions of this process."""
+
+    pipeline: Pipeline
+    warm: bool = False  # it has answered once, so its model is loaded
+    suggestions: Suggestions = field(default_factory=Suggestions)
+    _loading: threading.Lock = field(default_factory=threading.Lock)
+    _pipelines: dict[str, Pipeline] = field(default_factory=dict)  # by their arguments
+
+    @property
+    def index(self) -> Index:
+        return self.pipeline.retriever.index
+
+    @property
+    def name(self) -> str:
+        return self.index.path.name
+
+    def pipeline_for(self, settings: Settings) -> Pipeline:
+        """What answers with these settings; made once for all who chose the same.
+
+        Raises:
+            GeneratorError: the model that writes cannot be loaded.
+        """
+        arguments = settings.pipeline_arguments(calibration_for(settings, self.index.path))
+        key = repr(sorted(arguments.items()))
+        with self._loading:
+            if key not in self._pipelines:
+                while len(self._pipelines) >= _PIPELINES_KEPT:
+                    del self._pipelines[next(iter(self._pipelines))]
+                self._pipelines[key] = Pipeline(self.pipeline.retriever, like=self.pipeline, **arguments)
+            return self._pipelines[key]
+
+    def warm_up(self) -> None:
+        """Load the models that read, if that was not done; who comes meanwhile waits for it."""
+        with self._loading:
+            if not self.warm:
+                self.warm = bool(self.pipeline.ask("What is in these documents?").nearest)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page is drawn: the folder of indexes, their names, and the one in use."""
+
+    folder: Path
+    names: tuple[str, ...]
+    name: str | None  # None where there is no index yet
+    missing: str | None = None  # an index that a link names and that is not there
+
+    @property
+    def path(self) -> Path | None:
+        return self.folder / self.name if self.name else None
+
+    def opened(self) -> Opened | None:
+        """The index in use, or None where there is none.
+
+        Raises:
+            RagError: it cannot be read.
+        """
+        if self.path is None:
+            return None
+        return open_index(str(self.path), (self.path / "index.sqlite").stat().st_ino)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def open_index(path: str, inode: int) -> Opened:
+    """Open an index once for all sessions; made again under the same path, it is another file and opened anew."""
+    return Opened(Pipeline(Retriever(Index.open(path))))
+
+
+def indexes_folder() -> Path:
+    return Path(os.environ.get("FOOTNOTE_INDEXES", "indexes"))
+
+
+def linked(name: str) -> str | None:
+    """A value of the address that a link brought since this was last asked; None where it is the one written last.
+
+    Streamlit's own binding of widgets to the address loses the value on Back, so the address is read here.
+    """
+    state = st.session_state
+    seen = state.setdefault("address", {})
+    value = st.query_params.get(name)
+    if value == seen.get(name):
+        return None
+    seen[name] = value
+    return value or ""
+
+
+def write_address(**values: str | None) -> None:
+    """Put values into the address, so that it opens what is shown; those that are None are taken out."""
+    address = st.query_params.to_dict()
+    wanted = {name: value for name, value in {**address, **values}.items() if value is not None}
+    if wanted != address:
+        st.query_params.from_dict(wanted)  # at once: each change is one more step of the browser's way back
+    st.session_state.setdefault("address", {}).update(values)
+
+
+def here() -> Place:
+    """The place of this run, with the index that the address or the first row names."""
+    folder = indexes_folder()
+    names = tuple(find_indexes(folder))
+    state = st.session_state
+    name = linked("index")
+    if name:
+        state["missing"] = None if name in names else name
+        if name in names:
+            state["index"] = name
+    if state.get("index") not in names and names:
+        state["index"] = names[0]
+    return Place(folder, names, state["index"] if names else None, state.get("missing"))
+
+
+def go(page: str, **address: str) -> NoReturn:
+    """Leave for another page of ours, from anywhere in a script, a fragment or a callback.
+
+    Args:
+        page: "ask", "search", "library" or "explore".
+        address: what its address says, such as `query="…"`.
+    """
+    st.session_state["go"] = page, address
+    st.rerun()
+
+
+def heed_go(pages: Mapping[str, Page]) -> None:
+    """Go where `go` was asked to; called at the beginning of a run."""
+    if wanted := st.session_state.pop("go", None):
+        page, address = wanted
+        st.switch_page(pages[page], query_params=address)
+
+
+def arrived() -> bool:
+    """Whether the run before this one was on another page."""
+    return st.session_state.get("page") != st.session_state.get("page_before")
+
+
+def message(title: str, text: str, *, key: str = "message") -> None:
+    """One calm text in the place of what was asked for."""
+    component("message")(key=key, data={"title": title, "text": text})
+
+
+def tell(exc: Exception) -> None:
+    """A fault in words, in the place where it happened."""
+    st.text(str(exc) if isinstance(exc, RagError) else OUR_FAULT)
+
+
+def warm_up(folder: Path) -> None:
+    """Load the models for the index that a first visit shows, so that its first question need not wait for them."""
+    for name in find_indexes(folder)[:1]:
+        try:
+            opened = Place(folder, (name,), name).opened()
+            assert opened is not None
+            opened.warm_up()
+        except Exception as exc:  # the page will say what is wrong with it, to who asks it
+            log.info("the index %r was not made ready: %s", name, exc)
+
+
+def guarded(draw: Callable[[Place], None]) -> Callable[[], None]:
+    """A page that tells its faults in words."""
+
+    def run() -> None:
+        place = here()
+        state = st.session_state
+        state["page_before"], state["page"] = state.get("page"), draw.__module__
+        try:
+            draw(place)
+        except RagError as exc:
+            message(f"{place.name} cannot be read.", str(exc))
+        except Exception:
+            log.exception("drawing the page failed")
+            message("Something went wrong.", OUR_FAULT)
+
+    return run
