@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from rag.quickstart import install, program, run
+from tests.browser import chromium
 
 
 def main() -> None:
@@ -16,6 +17,7 @@ def main() -> None:
     run([python, "-m", "ruff", "format", "--check", "."])
     run([python, "-m", "ruff", "check", "."])
     run([python, "-m", "mypy"])
+    chromium.ensure()  # without one the browser tests skip, and with CI=true they fail
     run([python, "-m", "pytest", "-q", "-rs", "-n", "2", "--dist", "loadgroup", *sys.argv[1:]])
 
 
