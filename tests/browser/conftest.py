@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from tests.browser import chromium
-from tests.browser.pages import Shown
+from tests.browser.pages import PATIENCE_S, Shown
 
 ROOT = Path(__file__).parents[2]
 WIDE, PHONE = (1280, 800), (390, 844)
+expect.set_options(timeout=PATIENCE_S * 1000)  # a machine that is busy with the other half of the tests is slow
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

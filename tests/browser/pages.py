@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Locator, Page, expect
 
-PATIENCE_S = 20  # for what must come; the tests wait for the thing itself, never for a time
+PATIENCE_S = 30  # for what must come; the tests wait for the thing itself, never for a time
 
 
 @dataclass
