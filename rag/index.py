@@ -47,6 +47,7 @@ _OURS = re.compile(
 _FILTERS_KEPT = 16  # with what passes them, a bit a chunk
 _LOOSE_KEPT = 10_000  # embeddings that no chunk uses, for texts that come back, as when a folder's branch is switched
 _LOOSE_SHARE = 0.05  # or this share of all, if that is more
+_DATABASE = re.compile(r"\.sqlite(?:-wal|-shm|-journal)?$", re.IGNORECASE)
 _NO_NAME = re.compile(r'[/\\:*?"<>|]')  # what a folder cannot be called everywhere
 
 
@@ -394,6 +395,11 @@ class Index:
         """Those of the stemmed words that stand anywhere in the index."""
         with self._reading_rows() as store:
             return set(store.document_frequencies(stems))
+
+    def is_empty(self) -> bool:
+        """Whether no passage is in it, told at once: `status` counts, and looks at the sizes of files."""
+        with self.reading() as view:
+            return not view.store.has_chunks()
 
     def status(self) -> IndexStatus:
         """Counts, sizes, what made the index, the last ingest, and which files were set aside and why."""
@@ -887,6 +893,8 @@ def checked_name(name: str) -> str:
         )
     if name.endswith("."):
         raise UsageError(f"expected a name that ends without a full stop, got {name!r}: leave it away")
+    if _DATABASE.search(name):  # the page keeps its own beside the indexes
+        raise UsageError(f"expected a name that is none of a database file, got {name!r}: leave its end away")
     return name
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,21 +20,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from rag.errors import IndexDamagedError, IndexMismatchError, UsageError
+from rag.errors import UsageError
 from rag.index import Index
+from rag.sidefile import SideFile
 from rag.store import Store
 from rag.types import Answer, Citation, Sentence, ShortAnswer
 
 FILE_NAME = "answers.sqlite"
 APPLICATION_ID = 0x464E5441  # 'FNTA', in SQLite's header: this file holds answers of ours
-FORMAT_VERSION = 1  # of the schema; kept in SQLite's user_version
-_PATIENCE_S = 30.0  # for others who save at the same moment
 _DOCUMENTS_KEPT = 16  # in memory, while many answers are held against them
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _SCHEMA = (
-    f"pragma application_id = {APPLICATION_ID}",
-    f"pragma user_version = {FORMAT_VERSION}",
     """create table answers (
         id integer primary key autoincrement,  -- so that none is ever given twice
         saved_at text not null, version text not null,
@@ -175,7 +172,9 @@ class SavedAnswers:
             IndexMismatchError: another program, or a newer version of the format, made it.
         """
         self.folder = Path(folder)
-        self._file = self.folder / FILE_NAME
+        self._file = SideFile(
+            self.folder / FILE_NAME, "saved answers", "the next --save begins a new one", APPLICATION_ID, (_SCHEMA,)
+        )
         with self._reading():  # what is wrong is told before a question is asked
             pass
 
@@ -231,86 +230,43 @@ class SavedAnswers:
         Raises:
             UsageError: there is none of that id.
         """
-        if not self._file.exists() or not _is_storable(id_):
+        if not self._file.path.exists() or not _is_storable(id_):
             raise self._unknown(id_)
         with self._writing() as db:
             if not db.execute("delete from answers where id = ?", [id_]).rowcount:
                 raise self._unknown(id_)
         # Rows that SQLite moves from page to page leave copies behind, which secure_delete does not know of.
-        with self._open("rw") as db:
+        with self._file.open("rw") as db:
             db.execute("vacuum")
 
     def _unknown(self, id_: int) -> UsageError:
         return UsageError(f"no saved answer {id_} in index {self.folder.name!r}: rag replay lists those there are")
 
     @contextmanager
-    def _open(self, mode: str) -> Iterator[sqlite3.Connection]:
-        try:
-            uri = f"{self._file.absolute().as_uri()}?mode={mode}"
-            with closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE_S, isolation_level=None)) as db:
-                db.execute("pragma foreign_keys = on")
-                db.execute("pragma secure_delete = on")
-                db.execute("pragma temp_store = memory")  # no copy of what is deleted in another folder
-                yield db
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:  # the latter: names in the schema are no text
-            # A full disk, a closed folder or a lock is not the file's fault; other tables, or text that is none, are.
-            code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-            if isinstance(exc, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
-                raise UsageError(
-                    f"the saved answers in {str(self._file)!r} cannot be used ({exc}): make room, or check who may "
-                    "write there, then try again"
-                ) from exc
-            raise self._damaged(exc) from exc
-
-    def _damaged(self, exc: Exception) -> IndexDamagedError:
-        return IndexDamagedError(
-            f"{str(self._file)!r} holds no saved answers that can be read ({exc}): move it away, and the next --save "
-            "begins a new one"
-        )
-
-    @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
         """One read transaction; None where nothing was saved yet."""
-        if not self._file.exists():
+        if not self._file.path.exists():
             yield None
             return
-        with self._open("rw") as db:  # not "ro": what a killed process left half-written is rolled back first
+        with self._file.open("rw") as db:  # not "ro": what a killed process left half-written is rolled back first
             db.execute("begin")
-            yield db if self._version(db) else None
+            yield db if self._file.version(db) else None
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction, in a file that is made where there is none."""
-        with self._open("rwc") as db:
+        with self._file.open("rwc") as db:
             db.execute("begin immediate")
-            if not self._version(db):
-                for statement in _SCHEMA:
-                    db.execute(statement)
+            self._file.migrate(db)
             yield db
             db.execute("commit")
-
-    def _version(self, db: sqlite3.Connection) -> int:
-        """Of the schema; 0 where there is none yet."""
-        if not db.execute("select 1 from sqlite_master limit 1").fetchone():
-            return 0
-        if db.execute("pragma application_id").fetchone()[0] != APPLICATION_ID:
-            raise IndexMismatchError(
-                f"{str(self._file)!r} belongs to another program: move it away to save answers in this index"
-            )
-        found = int(db.execute("pragma user_version").fetchone()[0])
-        if found > FORMAT_VERSION:
-            raise IndexMismatchError(
-                f"{str(self._file)!r} has format {found} of saved answers, this version reads up to {FORMAT_VERSION}: "
-                "upgrade with pip install --upgrade footnote-rag"
-            )
-        return found
 
     def _answers(self, db: sqlite3.Connection, where: str, values: Sequence[Any]) -> tuple[SavedAnswer, ...]:
         try:
             rows = db.execute(f"select * from answers where {where} order by id", values).fetchall()
             return tuple(_saved_answer(db, row) for row in rows)
         except (ValueError, TypeError) as exc:  # of JSON that is none, or has another form
-            raise self._damaged(exc) from exc
+            raise self._file.damaged(exc) from exc
 
 
 def leads_to(state: IndexState, index: Index) -> bool:

@@ -489,6 +489,9 @@ class Store:
     def n_chunks(self) -> int:
         return int(self._db.execute("select count(*) from chunks").fetchone()[0])
 
+    def has_chunks(self) -> bool:
+        return bool(self._db.execute("select exists (select 1 from chunks)").fetchone()[0])
+
     def counts(self) -> dict[str, int]:
         """How many files were read, and how many documents, chunks and embeddings there are."""
         tables = {"files": "files where reason is null", **{t: t for t in ("documents", "chunks", "embeddings")}}

@@ -25,6 +25,7 @@ ROWS = [
         "files",
         "uploads",
         "locks",
+        "sidefile",
         "bm25",
         "significance",
         "calibration",

@@ -823,6 +823,16 @@ def test_an_index_that_cannot_be_written_can_be_searched(built: Path, encoder: H
         built.chmod(0o755)
 
 
+def test_an_index_is_empty_until_a_passage_is_in_it_and_again_when_the_last_has_gone(index: Index) -> None:
+    assert index.is_empty()
+    index.add([Document("blank.txt", " ")])
+    assert index.is_empty()
+    index.add([Document("bees.txt", "Bees make honey.")])
+    assert not index.is_empty()
+    index.remove("bees.txt")
+    assert index.is_empty()
+
+
 def test_the_status_says_what_made_the_index(index: Index, docs: Path) -> None:
     (docs / "empty.txt").touch()
     index.ingest(docs)

@@ -374,7 +374,7 @@ def test_when_the_reader_closes_the_model_stops(speaker: Path, monkeypatch: pyte
         pieces.close()  # type: ignore[attr-defined]
         assert not thread.is_alive()
     assert written(writer) == SENTENCE
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # threads of earlier tests may have ended
 
 
 @slow

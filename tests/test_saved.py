@@ -327,7 +327,7 @@ def test_one_who_holds_the_file_for_too_long_is_named(
     index: Index, answers: SavedAnswers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers.save(answer_of(index), index)
-    monkeypatch.setattr("rag.saved._PATIENCE_S", 0)
+    monkeypatch.setattr("rag.sidefile._PATIENCE_S", 0)
     with closing(sqlite3.connect(index.path / "answers.sqlite", isolation_level=None)) as other:
         other.execute("begin exclusive")
         with pytest.raises(UsageError, match=r"answers\.sqlite' cannot be used \(database is locked\): make room"):

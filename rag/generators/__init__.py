@@ -8,7 +8,16 @@ from rag.generators.base import Generator, Message, StreamingGenerator, Writer
 EXTRACTIVE = "extractive"
 FORMS = f"{EXTRACTIVE}, transformers:NAME-OR-PATH or openai:MODEL@URL"
 
-__all__ = ["EXTRACTIVE", "FORMS", "Generator", "Message", "StreamingGenerator", "Writer", "load_generator"]
+__all__ = [
+    "EXTRACTIVE",
+    "FORMS",
+    "Generator",
+    "Message",
+    "StreamingGenerator",
+    "Writer",
+    "load_generator",
+    "load_writer",
+]
 
 
 def load_generator(name: str, *, max_sentences: int = 4) -> StreamingGenerator:
@@ -25,15 +34,25 @@ def load_generator(name: str, *, max_sentences: int = 4) -> StreamingGenerator:
     """
     from rag.generators.writing import WritingGenerator
 
+    return WritingGenerator(load_writer(name), max_sentences=max_sentences)
+
+
+def load_writer(name: str) -> Writer:
+    """The model of `load_generator`: several generators can share it.
+
+    Raises:
+        UsageError: the name has another form.
+        GeneratorError: the model cannot be loaded.
+    """
     kind, _, rest = name.partition(":")
     if kind == "transformers" and rest:
         from rag.generators.local import LocalWriter
 
-        return WritingGenerator(LocalWriter(rest), max_sentences=max_sentences)
+        return LocalWriter(rest)
     model, _, url = rest.rpartition("@")
     if kind == "openai" and model and url:
         from rag.generators.server import ServerWriter
 
-        return WritingGenerator(ServerWriter(model, url), max_sentences=max_sentences)
+        return ServerWriter(model, url)
     shown = kind if "@" in rest else name  # an address can hold a password
     raise UsageError(f"expected a generator in the form {FORMS}; got {shown!r}")

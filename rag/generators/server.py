@@ -99,7 +99,7 @@ class ServerWriter:
         self._url = f"{scheme}://{host}{f':{port}' if port else ''}{path}"
         self._at = f"{host}:{port or {'http': 80, 'https': 443}[scheme]}"
         self._host = host
-        self._on_this_machine = _is_loopback(host)
+        self._on_this_machine = is_loopback(host)
         self._in_the_clear = scheme == "http" and not self._on_this_machine
         self._model = model
         self._timeout_s = timeout_s
@@ -462,7 +462,7 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     ip = _ip(host)
     return host == "localhost" if ip is None else ip.is_loopback
 
