@@ -98,6 +98,7 @@ def test_stopping_keeps_what_was_written_and_closes_the_stream() -> None:
     job = Answering("When?", told, keep=kept)
     until(job, lambda now: bool(now.sentences))
     job.stop()
+    assert job.wait(SECONDS)
     answer = job.now.answer
     assert answer is not None
     assert (job.now.state, job.now.thread, kept) == ("stopped", 7, [answer])
@@ -114,6 +115,44 @@ def test_stopping_before_anything_was_written_keeps_nothing_and_says_so() -> Non
     job.stop()
     go_on.set()
     assert (job.now.state, job.now.answer, job.now.fault) == ("stopped", None, NOTHING_YET)
+
+
+def test_while_an_answer_is_kept_nobody_waits_and_stopping_keeps_it_no_second_time() -> None:
+    begun, go_on, kept = threading.Event(), threading.Event(), Kept()
+
+    def slow(answer: rag.Answer) -> int:
+        begun.set()
+        assert go_on.wait(SECONDS)
+        return kept(answer)
+
+    job = Answering("When?", Told(Part(SENTENCE, (CITED,)), WHOLE), keep=slow)
+    assert begun.wait(SECONDS)
+    job.stop()
+    assert (job.now.state, job.now.sentences, job.wait(0)) == ("searching", (SENTENCE,), False)
+    go_on.set()
+    assert job.wait(SECONDS)
+    assert (job.now.state, job.now.answer, kept) == ("answered", WHOLE, [WHOLE])
+
+
+def test_while_a_stopped_answer_is_kept_nobody_waits_and_its_end_keeps_it_no_second_time() -> None:
+    begun, go_on, more, kept = threading.Event(), threading.Event(), threading.Event(), Kept()
+
+    def slow(answer: rag.Answer) -> int:
+        begun.set()
+        assert go_on.wait(SECONDS)
+        return kept(answer)
+
+    told = Told(Part(SENTENCE, (CITED,)), more, WHOLE)
+    job = Answering("When?", told, keep=slow)
+    until(job, lambda now: bool(now.sentences))
+    job.stop()
+    assert begun.wait(SECONDS)
+    more.set()
+    assert told.closed.wait(SECONDS)
+    assert not job.now.ended
+    go_on.set()
+    assert job.wait(SECONDS)
+    assert (job.now.state, [answer.notes for answer in kept]) == ("stopped", [(STOPPED,)])
 
 
 def test_what_has_ended_cannot_be_stopped() -> None:

@@ -17,13 +17,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import rag
 from rag import index as index_module
 from rag.cli import main
 from rag.cli.rendering import ProgressBar
 from rag.encoders import Encoder
 from rag.index import Index
 from rag.progress import Progress
-from tests.fakes import HashingEncoder
+from tests.fakes import HashingEncoder, QueuedGenerator
+from ui.keeping import FILE_NAME
+from ui.threads import Threads
 
 Run = Callable[..., Result]
 
@@ -412,6 +415,22 @@ def test_an_index_is_not_made_among_documents(run: Run, folder: Path) -> None:
     assert result.exit_code == 1
     assert "holds other things" in result.stderr
     assert not (folder / "index.sqlite").exists()
+
+
+def test_threads_about_a_deleted_index_stay_and_are_told(run: Run, folder: Path, tmp_path: Path) -> None:
+    threads = Threads(tmp_path / "indexes" / FILE_NAME)
+    for name in ("mine", "other"):
+        run("ingest", "docs", "--index", name)
+    with Index.open(tmp_path / "indexes" / "mine") as index:
+        pipeline = rag.Pipeline(rag.Retriever(index), generator=QueuedGenerator(rag.Draft((), 0.0)))
+        threads.add("ada", pipeline.ask("Who?"), index)
+    assert run("delete", "other", "--yes").stdout.endswith("other.\n")
+    told = run("delete", "mine", "--yes").stdout
+    assert told.endswith("Threads about it stay in the page; remove them there.\n")
+    assert len(threads.list("ada")) == 1
+    run("ingest", "docs", "--index", "mine")
+    (tmp_path / "indexes" / FILE_NAME).write_bytes(b"no file of threads" * 100)
+    assert run("delete", "mine", "--yes").exit_code == 0
 
 
 def test_a_file_of_another_program_is_neither_written_nor_deleted(run: Run, folder: Path) -> None:

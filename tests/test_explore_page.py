@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tests.fakes import HashingEncoder
 from ui import explore, maps, pane, server
 from ui.components import WEB
 from ui.render import Passage
+from ui.shell import open_index
 
 APP = str(Path(server.__file__).with_name("app.py"))
 WAIT_S = 60
@@ -356,6 +357,78 @@ def test_a_link_with_a_question_hands_it_to_the_map(handbook: rag.Index) -> None
     assert page.data["pin"]["near"][0]["title"].startswith("ships/")
 
 
+def test_the_address_names_the_index_and_the_question(folder: Path, handbook: rag.Index) -> None:
+    with rag.Index.create(folder / "menu", encoder=HashingEncoder()) as menu:
+        menu.add([rag.Document(f"{i}.md", f"Soup number{i}") for i in range(5)])
+    page = Explore()
+    assert page.app.query_params == {"index": "handbook"}
+    page.app.selectbox[0].select("menu").run()
+    page.drawn()
+    page.send("ask", "Which soup is it?")
+    assert page.app.query_params == {"index": "menu", "q": "Which soup is it?"}
+
+
+@pytest.fixture
+def turn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What the browser's Back and Forward do: `turn(page, q="…")`."""
+
+    def go(page: Explore, **values: str) -> None:
+        with monkeypatch.context() as back:
+            back.setattr("ui.shell.went_back", lambda: True)
+            page.app.query_params.clear()
+            page.app.query_params.update({"index": "handbook", **values})
+            page.app.run()
+
+    return go
+
+
+def test_on_the_way_back_the_pins_follow_the_address(handbook: rag.Index, turn: Callable[..., None]) -> None:
+    page = Explore(index="handbook", q="Which bees make honey?")
+    page.send("ask", "Which bees make honey?")
+    page.send("ask", "Where do ships sail?")
+    turn(page, q="Which bees make honey?")
+    assert page.data["linked"] == "Which bees make honey?"
+    page.send("ask", page.data["linked"])
+    assert (page.data["linked"], page.data["pin"]["title"]) == (None, "Which bees make honey?")
+    assert page.app.query_params["q"] == "Which bees make honey?"
+
+
+def test_a_pin_that_back_took_away_stays_away(handbook: rag.Index, turn: Callable[..., None]) -> None:
+    page = Explore()
+    page.send("ask", "Which bees make honey?")
+    turn(page)
+    assert (page.data["linked"], page.data["pin"]) == (None, None)
+    page.app.run()
+    assert page.data["pin"] is None
+    assert page.app.query_params == {"index": "handbook"}
+
+
+def test_who_comes_back_to_the_map_finds_the_pin_and_its_question_in_the_address(
+    handbook: rag.Index, turn: Callable[..., None]
+) -> None:
+    page = Explore()
+    page.send("ask", "Which bees make honey?")
+    page.app.session_state["page"] = "search"  # where one has been meanwhile; its address is gone with it
+    page.app.query_params.clear()
+    page.app.run()
+    assert page.data["pin"]["title"] == "Which bees make honey?"
+    assert page.app.query_params == {"index": "handbook", "q": "Which bees make honey?"}
+
+
+def test_a_question_is_cut_where_the_box_ends(handbook: rag.Index) -> None:
+    page = Explore()
+    page.send("ask", "honey " * 1_000)
+    assert len(page.data["pin"]["title"]) == len(page.app.query_params["q"]) == 2_000
+    assert len(Explore(q="honey " * 1_000).data["linked"]) == 2_000
+
+
+def test_pinning_alone_does_not_count_as_an_answer(handbook: rag.Index) -> None:
+    page = Explore()
+    page.send("ask", "Which bees make honey?")
+    opened = open_index(str(handbook.path), (handbook.path / "index.sqlite").stat().st_ino)
+    assert not opened.warm
+
+
 def test_a_question_that_cannot_be_asked_says_why(handbook: rag.Index, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> None:
         raise EncoderError("the model is not there: see rag doctor")
@@ -387,6 +460,19 @@ def test_another_index_has_a_map_of_its_own_and_keeps_no_pin_of_a_passage(folder
     page.app.selectbox[0].select("menu").run()
     page.drawn()
     assert (page.data["facts"][:10], page.data["pin"]) == ("5 passages", None)
+
+
+def test_a_map_that_was_done_when_another_index_was_chosen_is_not_shown_as_the_others(
+    folder: Path, handbook: rag.Index
+) -> None:
+    with rag.Index.create(folder / "menu", encoder=HashingEncoder()) as menu:
+        menu.add([rag.Document(f"{i}.md", f"Soup number{i}") for i in range(5)])
+    page = Explore(index="handbook")
+    page.app.session_state["map_kept"] = "handbook", page.data["token"]
+    page.app.selectbox[0].select("menu").run()
+    assert not page.data["facts"].startswith("21")
+    page.drawn()
+    assert page.data["facts"][:10] == "5 passages"
 
 
 def test_two_sessions_share_one_map(handbook: rag.Index, monkeypatch: pytest.MonkeyPatch) -> None:

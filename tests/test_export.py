@@ -19,7 +19,7 @@ from rag.index import Index
 from rag.pipeline import NOT_FOUND
 from rag.types import Answer, Chunk, Citation, Hit, Sentence
 from tests.test_saved import answer_of, put
-from ui.export import Entry, escaped, file_name, html, markdown, thread_html, thread_markdown
+from ui.export import Entry, Exported, escaped, file_name, html, markdown
 from ui.threads import Threads
 
 HOSTILE = (
@@ -191,11 +191,13 @@ def test_a_kept_thread_is_exported_with_its_title_and_index(tmp_path: Path, inde
     id_ = threads.add("ada", answer_of(index, ("bees", "Bees make honey.")), index)
     threads.rename("ada", id_, "On bees")
     thread, turns = threads.thread("ada", id_), threads.turns("ada", id_)
-    text = thread_markdown(thread, turns)
+    exported = Exported.of(thread, turns, one=0)
+    text = exported.markdown()
     assert text.startswith("# On bees\n\nAsked of index on ")
     assert "\n\n## what?\n\nBees make honey.\\[1\\]\n\n**\\[1\\]** bees\n\n> Bees make honey.\n" in text
-    page = Page(thread_html(thread, turns))
+    page = Page(exported.html())
     assert (page.text("h1"), page.text("h2"), page.text("title")) == (["On bees"], ["what?"], ["On bees"])
+    assert exported.alone.markdown().startswith("# what?\n\nAsked of index on ")
 
 
 # --- what is not in them

@@ -96,7 +96,7 @@ def test_uploads_are_read_and_those_that_replaced_others_are_counted(home: Path)
     assert (job.finished.report["read"], job.finished.edited) == (1, 1)
 
 
-def test_what_the_library_refuses_is_told_in_its_words_and_not_tried_again(home: Path, docs: Path) -> None:
+def test_what_the_library_refuses_is_told_in_its_words_and_can_be_tried_again(home: Path, docs: Path) -> None:
     home.mkdir(parents=True)
     (home / "other.txt").write_text("not ours")
     jobs = Jobs(read)
@@ -105,6 +105,9 @@ def test_what_the_library_refuses_is_told_in_its_words_and_not_tried_again(home:
         "failed",
         f"{str(home)!r} holds other things ('other.txt'): name a new or empty folder for the index",
     )
+    assert jobs.unfinished(home) == [job.task]
+    (home / "other.txt").unlink()
+    assert jobs.wait(jobs.start(job.task).number, over, seconds=SECONDS).state == "done"
     assert jobs.unfinished(home) == []
 
 
@@ -265,6 +268,25 @@ def test_dismissing_leaves_what_is_under_way(tmp_path: Path, puppet: Puppet) -> 
     assert [t.title for t in Jobs().unfinished(tmp_path)] == ["two"]
 
 
+def test_one_dismissed_as_soon_as_it_told_its_end_leaves_later_ones_their_turn(tmp_path: Path) -> None:
+    told, go_on = Event(), Event()
+
+    def lingers(task: Task, tell: Callable[[Told], None], stop: Event) -> None:
+        """Tells its end, and takes a moment to come to it, as a process does."""
+        tell(Finished({"stopped": False}, edited=0))
+        told.set()
+        assert go_on.wait(SECONDS)
+        tell(Standing())
+
+    jobs = Jobs(lingers)
+    jobs.start(Task(tmp_path, "one", ("/x",)))
+    assert told.wait(SECONDS)
+    jobs.dismiss(tmp_path)
+    later = jobs.start(Task(tmp_path, "two", ("/y",)))
+    go_on.set()
+    assert jobs.wait(later.number, over, seconds=SECONDS).state == "done"
+
+
 def test_of_those_that_are_over_the_last_few_are_kept(tmp_path: Path, puppet: Puppet) -> None:
     puppet.close()
     jobs = Jobs(puppet)
@@ -365,6 +387,37 @@ def test_another_process_stops_when_the_one_that_began_it_is_killed(tmp_path: Pa
         assert opened.status().files == 0
 
 
+@pytest.mark.slow
+def test_ctrl_c_in_the_terminal_breaks_off_no_reading_and_prints_nothing(tmp_path: Path, docs: Path) -> None:
+    index = tmp_path / "apart"
+    Index.create(index).close()
+    script = (
+        "import signal, sys; from pathlib import Path; from threading import Event; from ui.reading import *\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('Interrupted', flush=True))\n"
+        "tell = lambda told: print(type(told).__name__, flush=True)\n"
+        f"read_apart(Task(Path({str(index)!r}), 'docs', ({str(docs)!r},)), tell, Event())"
+    )
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as server,
+    ):
+        assert server.stdout
+        with write_lock(index, doing="ingest"):
+            while server.stdout.readline().strip() != "Waiting":
+                pass
+            os.killpg(server.pid, signal.SIGINT)
+            assert server.stdout.readline().strip() == "Interrupted"
+        told, faults = server.communicate(timeout=SECONDS)
+    assert (told.split()[-1], faults) == ("Finished", "")
+    with Index.open(index) as opened:
+        assert opened.status().files == 3
+
+
 def test_a_process_that_is_killed_is_told_with_the_file_at_hand_and_can_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,4 +433,4 @@ def test_a_process_that_is_killed_is_told_with_the_file_at_hand_and_can_go_on(
 
     monkeypatch.setattr("ui.reading.subprocess.Popen", instead)
     *_, failed = apart(Task(tmp_path, "docs"))
-    assert failed == Failed("Reading broke off at big.pdf (exit code -9). What was read is kept.", can_go_on=True)
+    assert failed == Failed("Reading broke off at big.pdf (exit code -9). What was read is kept.")

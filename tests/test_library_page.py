@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 from streamlit.proto.WidgetStates_pb2 import WidgetState
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.testing.v1 import AppTest
 
 import rag
@@ -22,6 +24,7 @@ from ui.access import owner
 from ui.jobs import Job, Jobs
 from ui.keeping import FILE_NAME
 from ui.library import first_name, named_folder
+from ui.limits import UPLOAD_VARIABLE
 from ui.reading import Finished, Standing, Task, Told, read
 from ui.shelf import Look, at_home, files_view, reading_view, removal_words, report_words, time_left
 from ui.threads import Threads
@@ -32,8 +35,9 @@ HOSTILE = "<img src=x onerror=alert(1)> :red[x] ![p](http:y) $z$ `c`"
 
 def script() -> None:
     from ui import library
-    from ui.shell import guarded
+    from ui.shell import guarded, heed_address
 
+    heed_address("library")
     guarded(library.page)()
 
 
@@ -272,6 +276,24 @@ def test_the_place_to_drop_files_lets_go_of_what_was_taken(handbook: rag.Index, 
     finish(jobs, handbook.path)
 
 
+@pytest.mark.parametrize("name", ["ants.md", "old.doc"])
+def test_streamlit_holds_nothing_of_what_was_dropped_whether_it_was_taken_or_not(
+    handbook: rag.Index, jobs: Jobs, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    managers: list[MemoryUploadedFileManager] = []
+    add_file = MemoryUploadedFileManager.add_file
+
+    def added(self: MemoryUploadedFileManager, session: str, file: Any) -> None:
+        managers.append(self)
+        add_file(self, session, file)
+
+    monkeypatch.setattr(MemoryUploadedFileManager, "add_file", added)
+    page = Library()
+    page.drop((name, b"Ants carry leaves."))
+    assert managers
+    assert [list(files) for manager in managers for files in manager.file_storage.values()] == [[]]
+
+
 def test_a_second_file_of_a_name_takes_the_place_of_the_first_and_the_page_says_so(
     handbook: rag.Index, jobs: Jobs
 ) -> None:
@@ -282,7 +304,15 @@ def test_a_second_file_of_a_name_takes_the_place_of_the_first_and_the_page_says_
     finish(jobs, handbook.path)
     page.run()
     assert page.part("reading")["text"] == "1 file read anew."
+    assert page.said == ["week.txt took the place of the one before."]
     assert handbook.document("week.txt").text == "Lunch is stew."
+
+
+def test_the_place_to_drop_files_says_how_large_they_may_be(
+    handbook: rag.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(UPLOAD_VARIABLE, "7")
+    assert Library().app.file_uploader[0].label == "Add files: drop them here, up to 7 MB each"
 
 
 def test_files_that_the_browser_does_not_send_are_told_in_our_words(handbook: rag.Index) -> None:
@@ -294,6 +324,11 @@ def test_files_that_the_browser_does_not_send_are_told_in_our_words(handbook: ra
     page.send("said", "large", {**big, "all": False})
     page.drop(("old.doc", b"x"))
     assert page.said == ["old.doc: a format this version cannot read; save it as .docx.", words]
+    page.send("said", "much", 1_288_490_189)
+    assert page.said == [
+        "These files are 1.2 GB together; up to 500 MB can be added at once. "
+        "Name their folder instead: nothing is copied then."
+    ]
     page.send("said", "large", "nonsense")
     page.send("said", "large", {"files": "x", "all": 3})
 
@@ -340,6 +375,24 @@ def test_the_first_files_make_an_index(folder: Path, jobs: Jobs) -> None:
     finish(jobs, folder / "documents")
     page.run()
     assert (page.part("head")["title"], page.names) == ("documents", ["bees.txt"])
+
+
+@pytest.mark.parametrize("add", ["drop", "name", "check"])
+def test_what_is_added_in_an_old_tab_makes_no_index_of_a_name_that_has_gone(
+    handbook: rag.Index, jobs: Jobs, folder: Path, docs: Path, add: str
+) -> None:
+    page = Library()
+    rag.Index.rename(folder / "handbook", "manual")  # in another tab
+    match add:
+        case "drop":
+            page.drop(("ants.md", b"Ants carry leaves."))
+        case "name":
+            page.name_folder(str(docs))
+        case "check":
+            page.press("Check for changes")
+    assert page.said == ["This index was renamed or deleted meanwhile."]
+    assert jobs.of(folder / "handbook") == []
+    assert [entry.name for entry in folder.iterdir() if entry.is_dir()] == ["manual"]
 
 
 # A reading
@@ -431,6 +484,34 @@ def test_leaving_what_was_not_read_deletes_its_copies(handbook: rag.Index, jobs:
     stopped.go.set()
 
 
+def test_leaving_it_deletes_the_copies_where_no_index_was_made_and_while_another_program_writes(
+    folder: Path, held: Jobs, docs: Path
+) -> None:
+    page = Library()
+    page.drop(("ants.md", b"Ants carry leaves."))
+    home = folder / "documents"
+    held.stop(held.of(home)[0].number)
+    assert finish(held, home).state == "stopped"
+    page.run()
+    with write_lock(home, doing="ingest"):
+        page.send("reading", "dismiss")
+    assert not kept_at(home, "ants.md").exists()
+    assert (held.of(home), held.unfinished(home)) == ([], [])
+
+
+def test_a_copy_that_a_later_reading_is_to_read_stays_when_an_earlier_one_is_left(
+    handbook: rag.Index, held: Jobs
+) -> None:
+    page = Library()
+    page.drop(("ants.md", b"Ants."))
+    page.run()
+    held.stop(held.of(handbook.path)[0].number)
+    finish(held, handbook.path)
+    page.drop(("ants.md", b"Ants."), ("bees.md", b"Bees."))
+    page.send("reading", "dismiss")  # with a page from before
+    assert kept_at(handbook.path, "ants.md").exists()
+
+
 def test_another_program_that_writes_is_named(handbook: rag.Index) -> None:
     with write_lock(handbook.path, doing="ingest"):
         page = Library()
@@ -478,6 +559,16 @@ def test_all_that_were_found_are_removed_at_once(handbook: rag.Index) -> None:
     assert page.dialog_words[0].startswith("Remove 3 files from handbook?")
     page.press("Remove")
     assert [file.name for file in handbook.files()] == ["empty.txt"]
+
+
+def test_what_comes_after_all_were_chosen_is_not_removed_with_them(handbook: rag.Index, docs: Path) -> None:
+    page = Library()
+    page.look("s.txt")
+    page.send("files", "remove", "all")
+    (docs / "ducks.txt").write_text("Ducks swim.")
+    handbook.ingest(docs)  # by somebody else
+    page.press("Remove")
+    assert [file.name for file in handbook.files()] == ["ducks.txt", "empty.txt"]
 
 
 def test_what_removing_means_is_told_for_copies_and_for_files() -> None:
@@ -531,6 +622,18 @@ def test_an_index_is_renamed_and_the_page_goes_with_it(handbook: rag.Index, fold
     assert page.names == ["apples.txt", "bees.txt", "empty.txt", "sub/cows.txt"]
 
 
+@pytest.mark.parametrize("name", ["page.sqlite", "PAGE.SQLITE-wal", "a.sqlite-shm"])
+def test_no_index_takes_the_name_of_the_file_that_the_page_keeps(handbook: rag.Index, folder: Path, name: str) -> None:
+    page = Library()
+    page.press("New index…")
+    page.app.text_input(key="library.name").set_value(name)
+    page.press("Make it")
+    assert page.dialog_words[-1] == (
+        f"expected a name that is none of a database file, got {name!r}: leave its end away"
+    )
+    assert [entry.name for entry in folder.iterdir()] == ["handbook"]
+
+
 def test_a_new_index_is_made_empty_and_shown(handbook: rag.Index, folder: Path) -> None:
     page = Library()
     page.press("New index…")
@@ -580,6 +683,52 @@ def test_threads_follow_an_index_that_is_renamed_and_go_with_one_that_is_deleted
     assert len(threads.list("another")) == 1
 
 
+def test_what_was_deleted_or_renamed_is_done_with_even_if_its_threads_cannot_be_changed(
+    handbook: rag.Index, folder: Path
+) -> None:
+    rag.Index.create(folder / "almanac", encoder=HashingEncoder()).close()
+    (folder / FILE_NAME).write_bytes(b"no file of threads" * 100)
+    page = Library(index="handbook")
+    page.press("Rename…")
+    page.app.text_input(key="library.name").set_value("Manual")
+    page.press("Rename")
+    page.run()
+    assert (page.part("head")["title"], page.dialog_words) == ("Manual", [])
+    assert page.said[0].startswith("The index was renamed; its threads still name it handbook: ")
+    page.press("Delete index…")
+    page.app.checkbox[0].check()
+    page.press("Delete")
+    page.run()
+    assert (page.part("head")["title"], page.dialog_words) == ("almanac", [])
+    assert page.said[0].startswith("The index was deleted; its threads could not be removed: ")
+    assert (folder / "almanac" / "index.sqlite").exists()
+
+
+@pytest.mark.parametrize("opens", ["Delete index…", "Rename…"])
+def test_a_dialog_about_an_index_that_has_gone_is_closed_and_asks_about_no_other(
+    handbook: rag.Index, folder: Path, opens: str
+) -> None:
+    rag.Index.create(folder / "almanac", encoder=HashingEncoder()).close()
+    page = Library(index="handbook")
+    page.press(opens)
+    rag.Index.rename(folder / "handbook", "manual")  # by somebody else
+    page.run()
+    assert page.part("head")["title"] == "almanac"
+    assert (page.dialog_words, page.said) == ([], ["This index was renamed or deleted meanwhile."])
+    assert "Cancel" not in [button.label for button in page.app.button]
+
+
+def test_an_index_that_goes_while_its_dialog_is_open_is_told_in_words(handbook: rag.Index, folder: Path) -> None:
+    rag.Index.create(folder / "almanac", encoder=HashingEncoder()).close()
+    page = Library(index="handbook")
+    page.press("Rename…")
+    page.app.text_input(key="library.name").set_value("other")
+    rag.Index.rename(folder / "handbook", "manual")  # by somebody else
+    page.press("Rename")
+    assert page.said == ["This index was renamed or deleted meanwhile."]
+    assert sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) == ["almanac", "manual"]
+
+
 def test_a_dialog_stays_open_when_the_page_is_drawn_anew(handbook: rag.Index) -> None:
     page = Library()
     page.press("Delete index…")
@@ -610,8 +759,6 @@ def test_the_line_of_a_reading_names_file_count_and_time(tmp_path: Path) -> None
     job = Job(1, Task(tmp_path, "~/docs"), "running")
 
     def line(**changes: Any) -> str:
-        from dataclasses import replace
-
         return str(reading_view(replace(job, **changes))["text"])
 
     assert line() == "Looking through ~/docs"
@@ -621,6 +768,7 @@ def test_the_line_of_a_reading_names_file_count_and_time(tmp_path: Path) -> None
     assert line(standing=standing, state="stopping") == "Stopping after report.pdf"
     assert line(waits_for="process 7") == "~/docs waits until another program is done: process 7."
     assert line(state="failed", problem="no.") == "~/docs: no."
+    assert reading_view(replace(job, state="failed"))["actions"] == [["go on", "Try again"], ["dismiss", "Leave it"]]
 
 
 def test_a_report_is_told_with_what_was_left_alone() -> None:
@@ -641,3 +789,11 @@ def test_a_report_is_told_with_what_was_left_alone() -> None:
 def test_a_path_below_home_is_told_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: Path("/home/ada"))
     assert [at_home(path) for path in ("/home/ada/x", "/home/ada", "/home/adam/x")] == ["~/x", "~", "/home/adam/x"]
+
+
+def test_a_link_to_an_index_that_is_not_there_says_so_and_shows_another_by_its_name(handbook: rag.Index) -> None:
+    page = Library(index="gone")
+    assert page.said == ["There is no index 'gone' here."]
+    assert page.part("head")["title"] == "handbook"
+    page.run()
+    assert page.app.query_params == {"index": "handbook"}

@@ -9,6 +9,7 @@ import pytest
 from starlette.responses import FileResponse
 
 from rag.index import Index
+from rag.uploads import kept_at
 from tests.fakes import HashingEncoder
 from ui.originals import response
 
@@ -42,6 +43,28 @@ def test_a_document_is_a_download_that_no_browser_runs(indexes: Path) -> None:
     assert served.headers["content-type"] == "application/octet-stream"
     assert served.headers["content-disposition"] == 'attachment; filename="page.html"'
     assert served.headers["content-security-policy"] == "sandbox"
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "text"),
+    [
+        ("week #3.txt", "week #3.txt", "Lunch is soup."),
+        ("two #2.JSONL", "two #2.JSONL#a", '{"_id": "a", "text": "Lunch is soup."}'),
+        ("lines.jsonl", "lines.jsonl#a/b#c", '{"_id": "a/b#c", "text": "Lunch is soup."}'),
+    ],
+)
+def test_a_file_that_was_added_is_downloaded_under_its_own_name(
+    indexes: Path, name: str, source: str, text: str
+) -> None:
+    copy = kept_at(indexes / "bees", name)
+    copy.parent.mkdir()
+    copy.write_text(text)
+    with Index.open(indexes / "bees") as index:
+        index.ingest(uploads=[name])
+        assert source in [row.source for row in index.documents()]
+    served = response(indexes, "bees", source)
+    assert isinstance(served, FileResponse)
+    assert name.replace(" ", "%20").replace("#", "%23") in served.headers["content-disposition"]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "bees/..", "../indexes/bees", "bees\0"])

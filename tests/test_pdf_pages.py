@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ import rag
 from rag.errors import LoadError
 from rag.loaders import load
 from rag.loaders.pdf import LIGATURES
-from ui.pdf import Box, aligned, draw, page_boxes, page_image
+from ui.pdf import Box, aligned, draw, page_boxes, page_image, version_of
 from ui.render import Passage
 from ui.sources import Shown, source_view
 
@@ -133,7 +134,7 @@ def request(path: Path, text: str, quote: str, number: int = 1) -> Any:
     return draw(
         {
             "path": str(path),
-            "version": [status.st_size, status.st_mtime_ns],
+            "version": list(version_of(status)),
             "number": number,
             "text": text,
             "spans": spans,
@@ -258,6 +259,18 @@ def test_a_pdf_that_changed_is_shown_by_its_stored_text(index: rag.Index, read_p
     assert any(leaf.get("mark") for node in view["nodes"] for leaf in leaves(node))
 
 
+def test_another_pdf_of_the_same_size_and_time_is_not_drawn_in_its_place(
+    index: rag.Index, read_pdf: Callable[..., Path]
+) -> None:
+    path = read_pdf(*PAGES)
+    status, read_before = path.stat(), path.read_bytes()
+    path.write_bytes(read_before[:-1] + b" ")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    view = view_of(index, "the second")
+    assert "pages" not in view
+    assert view["note"].startswith("This file changed after it was read. ")
+
+
 def test_a_pdf_that_cannot_be_drawn_any_more_says_so_and_shows_its_text(
     index: rag.Index, read_pdf: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,7 +294,7 @@ def test_a_pdf_that_cannot_be_drawn_any_more_says_so_and_shows_its_text(
 def test_a_page_is_drawn_in_another_process_and_only_once(two_lines: tuple[Path, list[Written]]) -> None:
     path, _ = two_lines
     status, text = path.stat(), read(path).text
-    version = (status.st_size, status.st_mtime_ns)
+    version = version_of(status)
     image = page_image(str(path), version, 1, text, [(0, 1)])
     assert (image.number, image.pages, image.width) == (1, 1, 1300)
     assert page_image(str(path), version, 1, text, [(0, 1)]) is image
@@ -300,7 +313,7 @@ def test_what_is_no_pdf_is_refused_in_words(tmp_path: Path, content: bytes, word
     (tmp_path / "a.pdf").write_bytes(content)
     status = (tmp_path / "a.pdf").stat()
     with pytest.raises(LoadError, match=words):
-        page_image(str(tmp_path / "a.pdf"), (status.st_size, status.st_mtime_ns), 1, "", [])
+        page_image(str(tmp_path / "a.pdf"), version_of(status), 1, "", [])
 
 
 def test_a_page_that_is_not_there_is_refused(two_lines: tuple[Path, list[Written]]) -> None:

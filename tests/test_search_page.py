@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -18,11 +20,13 @@ from streamlit.testing.v1 import AppTest
 import rag
 from rag.errors import UsageError
 from rag.queries import read_query
+from rag.store import DocumentFacts
 from tests.fakes import HashingEncoder
+from ui import search
 from ui.facets import Facets
 from ui.hits import count_line, excerpt, hit_view, matched, nothing_found, parts, plain_query, why_view
 
-SCRIPT = "from ui import search, shell\nshell.guarded(search.page)()"
+SCRIPT = "from ui import search, shell\nshell.heed_address('search')\nshell.guarded(search.page)()"
 HOSTILE = '<img src=x onerror=alert(1)> ![p](http://x.example/p.png) :red[honey] $x$ <script>alert("honey")</script>'
 DOCUMENTS = [
     rag.Document("bees/honey.md", "# Bees\n\nBees make **honey** from flowers on trees.", "Bees"),
@@ -123,6 +127,99 @@ def test_a_link_opens_the_search_and_searching_makes_one(farm: rag.Index) -> Non
     page.do("search", "")
     assert "query" not in page.app.query_params
     assert page.view["title"] == "Search your documents."
+
+
+@pytest.fixture
+def turn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What the browser's Back and Forward do: `turn(page, query="…")`."""
+
+    def go(page: Page, **values: str) -> None:
+        with monkeypatch.context() as back:
+            back.setattr("ui.shell.went_back", lambda: True)
+            page.app.query_params.clear()
+            page.app.query_params.update(values)
+            page.app.run()
+
+    return go
+
+
+def test_the_address_opens_the_list_with_its_slider_and_filters(farm: rag.Index, turn: Callable[..., None]) -> None:
+    page = Page(query="milk")
+    page.do("weight", 0.75)
+    page.choose("Type", "txt")
+    page.choose("Kind", "farm")
+    link = dict(page.app.query_params)
+    assert link == {"index": "farm", "query": "milk", "weight": "0.75", "filters": 'type=txt;meta.kind="farm"'}
+    again = Page(**link)
+    assert (again.view["weight"], again.sources) == (0.75, page.sources)
+    assert [f["chosen"] for f in again.view["facets"]] == [f["chosen"] for f in page.view["facets"]]
+    again.do("choose", {"facet": None})
+    again.do("weight", 0.5)
+    assert again.app.query_params == {"index": "farm", "query": "milk"}
+    turn(again, **link)
+    assert (again.view["weight"], again.sources) == (0.75, page.sources)
+
+
+def test_back_takes_a_filter_out_again_and_keeps_the_others(farm: rag.Index, turn: Callable[..., None]) -> None:
+    page = Page(query="milk", filters="type=txt")
+    page.choose("Kind", "farm")
+    turn(page, index="farm", query="milk", filters="type=txt")
+    assert {f["label"]: f["chosen"] for f in page.view["facets"] if f["chosen"]} == {"Type": "txt"}
+    turn(page, index="farm", query="honey", filters="type=txt")
+    assert page.sources[0] == "bees/wild/hives.txt"
+    assert {f["label"]: f["chosen"] for f in page.view["facets"] if f["chosen"]} == {"Type": "txt"}
+
+
+@pytest.mark.parametrize("weight", ["7", "-1", "nan", "0.3", "<b>", ""])
+@pytest.mark.parametrize("filters", ["type=exe", "type=pdf or 1", ";;", "%", "path=../**", "meta.kind=farm", HOSTILE])
+def test_what_a_link_asks_for_and_is_not_offered_counts_for_nothing(farm: rag.Index, weight: str, filters: str) -> None:
+    page = Page(index="farm", query="milk", weight=weight, filters=filters)
+    assert page.view["weight"] == 0.5
+    assert not any(facet["chosen"] for facet in page.view["facets"])
+    assert page.app.query_params == {"index": "farm", "query": "milk"}
+
+
+def test_a_condition_with_any_character_comes_back_from_the_address(folder: Path) -> None:
+    with rag.Index.create(folder / "odd", encoder=HashingEncoder()) as index:
+        kinds = ["a;b", "50%", "%3B", "x", "; type=txt"]
+        index.add(rag.Document(f"{i}.txt", "milk", metadata={"kind": kinds[i % 5]}) for i in range(10))
+        facets = search.facets_of(index)
+    [conditions] = [[c.condition for c in facet.choices] for facet in facets.offer({}) if facet.label == "Kind"]
+    assert len(conditions) == 5
+    for condition in conditions:
+        link = search.link_to(search.Asked("milk", chosen={"meta.kind": condition}))
+        assert search.asked_by({k: v for k, v in link.items() if v}, facets).chosen == {"meta.kind": condition}
+
+
+def test_a_list_of_what_is_like_a_passage_has_an_address_too(farm: rag.Index, turn: Callable[..., None]) -> None:
+    page = Page(query="honey")
+    page.app.session_state["like"] = {"source": "cows.txt", "start": 0, "end": 15}
+    page.app.run()
+    assert page.app.query_params == {"index": "farm", "like": "0-15:cows.txt"}
+    again = Page(index="farm", like="0-15:cows.txt")
+    assert (again.view["like"], again.sources) == ("cows.txt", page.sources)
+    turn(page, index="farm", query="honey")
+    assert (page.view["like"], page.view["query"]) == (None, "honey")
+    turn(page, index="farm", like="0-15:cows.txt")
+    assert (page.view["like"], page.sources) == ("cows.txt", again.sources)
+
+
+@pytest.mark.parametrize(
+    "like", ["cows.txt", "0-15:", "0-15:gone.txt", "15-0:cows.txt", "99-120:cows.txt", "0-x:cows.txt"]
+)
+def test_a_link_to_what_is_no_passage_opens_the_page_with_nothing_asked(farm: rag.Index, like: str) -> None:
+    page = Page(index="farm", like=like)
+    assert (page.view["like"], page.view["title"]) == (None, "Search your documents.")
+    assert page.app.query_params == {"index": "farm"}
+
+
+def test_the_part_hears_of_a_search_that_finds_the_same_again(farm: rag.Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.perf_counter", lambda: 0.0)  # the list tells how long it took
+    page = Page(query="milk")
+    before = page.view
+    page.do("search", "milk")
+    assert before != page.view
+    assert {**before, "acts": None} == {**page.view, "acts": None}
 
 
 def test_matched_words_are_marked_in_all_their_forms_and_markup_is_left_out(farm: rag.Index) -> None:
@@ -244,8 +341,28 @@ def test_more_like_a_passage_leaves_the_passage_itself_out(farm: rag.Index) -> N
     assert page.sources[0] == "goats.txt"
     assert "cows.txt" not in page.sources
     assert "query" not in page.app.query_params
+    assert not any(part.get("match") for hit in page.view["hits"] for part in hit["parts"])  # nearly all would be
     page.do("search", "honey")
     assert page.view["like"] is None
+
+
+def test_every_passage_of_such_a_list_says_why_it_is_there(farm: rag.Index) -> None:
+    text = farm.document("cows.txt").text
+    page = Page(like=f"0-{len(text)}:cows.txt")
+    for hit in page.view["hits"]:
+        page.do("why", hit["id"])
+    assert len(page.view["hits"]) == len(DOCUMENTS) - 1
+    assert all(hit.get("why") for hit in page.view["hits"])
+
+
+def test_lines_of_one_file_count_as_one_file(farm: rag.Index, tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    lines = [json.dumps({"id": f"r{i}", "text": f"Record {i} of milk."}) for i in range(3)]
+    (tmp_path / "records" / "all.jsonl").write_text("\n".join(lines))
+    farm.ingest(tmp_path / "records")
+    page = Page(query="milk", weight="0")
+    assert len(page.view["hits"]) == 5
+    assert page.view["note"].startswith("5 passages in 3 files")
 
 
 @pytest.mark.parametrize(
@@ -270,12 +387,15 @@ def test_what_the_browser_sends_and_is_none_of_ours_changes_nothing(farm: rag.In
     assert not page.source
 
 
-def test_another_index_has_other_filters_and_closes_what_was_open(folder: Path, farm: rag.Index) -> None:
+def test_another_index_has_other_filters_and_closes_what_was_open(
+    folder: Path, farm: rag.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with rag.Index.create(folder / "zoo", encoder=HashingEncoder()) as zoo:
         zoo.add([rag.Document("z.txt", "Zebras drink milk.")])
     page = Page(index="farm", query="milk")
     page.choose("Type", "txt")
     page.do("open", page.view["hits"][0]["id"])
+    monkeypatch.setattr("ui.shell.went_back", lambda: True)
     page.app.query_params["index"] = "zoo"
     page.app.run()
     assert page.sources == ["z.txt"]
@@ -343,6 +463,43 @@ def test_the_count_of_every_choice_is_what_its_condition_finds(
         for choice in facet.choices:
             where = [c for name, c in chosen.items() if name != facet.name] + [choice.condition]
             assert len(index.documents(where=where)) == choice.count
+
+
+facts = st.builds(
+    DocumentFacts,
+    source=names,
+    relpath=st.one_of(st.none(), names),
+    mtime_ns=st.one_of(st.none(), st.integers(10**18, 2 * 10**18)),
+    metadata=st.dictionaries(st.sampled_from(["k", "l", "a b", "x.y"]), values),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(facts=st.lists(facts, max_size=12), data=st.data())
+def test_choices_are_counted_as_a_plain_walk_over_the_documents_counts_them(
+    facts: list[DocumentFacts], data: st.DataObject
+) -> None:
+    facets = Facets(facts, now=datetime.now())
+    held = [set(dict(facets._pairs(fact))) for fact in facts]  # (facet name, condition) of each document
+    offered = {facet.name: [choice.condition for choice in facet.choices] for facet in facets.offer({})}
+    chosen = {name: data.draw(st.sampled_from(c)) for name, c in offered.items() if data.draw(st.booleans())}
+    found = {facet.name: {c.condition: c.count for c in facet.choices} for facet in facets.offer(chosen)}
+    assert found.keys() == offered.keys()
+    for name, conditions in offered.items():
+        others = {pair for pair in chosen.items() if pair[0] != name}
+        counts = {c: sum(others | {(name, c)} <= of_one for of_one in held) for c in conditions}
+        assert found[name] == {c: n for c, n in counts.items() if n or chosen.get(name) == c}
+
+
+def test_of_an_index_the_filters_of_its_newest_state_alone_are_kept(farm: rag.Index) -> None:
+    first = search.facets_of(farm)
+    assert search.facets_of(farm) is first
+    gone = weakref.ref(first)
+    del first
+    farm.add([rag.Document("new.csv", "Milk again.")])
+    assert any("csv" in str(choice.label) for facet in search.facets_of(farm).offer({}) for choice in facet.choices)
+    gc.collect()
+    assert gone() is None
 
 
 def test_dates_and_types_of_files_are_counted_as_they_are_found(index: rag.Index, tmp_path: Path) -> None:
@@ -428,7 +585,6 @@ def test_the_same_text_elsewhere_is_named(farm: rag.Index) -> None:
     assert {view["source"], *view["also"]} == {"copy.txt", "cows.txt"}
 
 
-def test_counts_are_told_in_the_singular_too(farm: rag.Index) -> None:
-    hits = rag.Retriever(farm).search("milk")
-    assert count_line(hits[:1], seconds=0.0004, more=False) == "1 passage in 1 file · 0.01 s"
+def test_counts_are_told_in_the_singular_too() -> None:
+    assert count_line(1, 1, seconds=0.0004, more=False) == "1 passage in 1 file · 0.01 s"
     assert nothing_found("milk", filtered=False)[0] == "Nothing found in these documents."

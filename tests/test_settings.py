@@ -38,6 +38,7 @@ from ui.settings import (
     checked_generator,
     encoder_lines,
     meaning,
+    privacy,
     shown_generator,
 )
 
@@ -334,3 +335,24 @@ def test_what_counts_here_counts_for_the_pipeline(index: Index) -> None:
     assert own is not None
     assert own.setting == pipeline.setting
     assert pipeline.ask("goose bird").notes == ()  # a bound, and not an estimate
+
+
+# --- where questions go
+
+
+@pytest.mark.parametrize(
+    ("generator", "public", "said"),
+    [
+        ("extractive", False, "Nothing leaves this computer."),
+        ("transformers:a/b", False, "Nothing leaves this computer."),
+        ("openai:m@http://127.0.0.1:11434/v1", False, "Nothing leaves this computer."),
+        (
+            "openai:m@https://models.example.org/v1",
+            False,
+            "Questions, and the passages found for them, are sent to models.example.org.",
+        ),
+        ("extractive", True, "Your questions and files go to the computer that runs this page."),
+    ],
+)
+def test_where_questions_go_is_said_as_it_is(generator: str, public: bool, said: str) -> None:
+    assert privacy(Settings(generator=generator), Host(is_public=public)) == said

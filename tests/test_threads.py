@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rag
-from rag.conversation import self_contained
 from rag.errors import IndexDamagedError, IndexMismatchError, UsageError
 from rag.index import Index
 from rag.saved import IndexState, replay
@@ -25,7 +24,7 @@ from rag.types import Answer, Citation, Document, Hit, Sentence, ShortAnswer
 from tests.fakes import HashingEncoder
 from tests.test_saved import answer_of, fields_of_answers, put
 from ui.keeping import FILE_NAME, PageFile
-from ui.threads import Numbering, Threads, answer_text, history, made_anew, read_answer
+from ui.threads import Numbering, Threads, answer_text, made_anew, read_answer
 
 BEES, APPLES = "Bees make honey.", "Apples grow on trees."
 ADA, BEN = "ada", "ben"
@@ -87,14 +86,6 @@ def test_nearest_passages_of_an_answer_that_abstained_come_back(threads: Threads
     silent = Answer("?", rag.pipeline.NOT_FOUND, (), (), True, 0.1, "fake", (Hit(7, chunk, 0.25, 1),))
     id_ = threads.add(ADA, silent, asked)
     assert threads.turns(ADA, id_)[0].answer.nearest == silent.nearest
-
-
-def test_the_next_question_is_made_to_stand_by_itself_from_the_history(threads: Threads, asked: Index) -> None:
-    first = replace(said(asked, "and what does it make?"), rewritten="What does Word2vec make?")
-    id_ = threads.add(ADA, first, asked)
-    [turn] = history(threads.turns(ADA, id_))
-    assert turn.question == "What does Word2vec make?"
-    assert self_contained("When was it published?", [turn]) == "When was Word2vec published?"
 
 
 def test_without_a_file_there_are_no_threads_and_none_is_made_by_looking(threads: Threads, file: Path) -> None:

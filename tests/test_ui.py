@@ -21,12 +21,14 @@ from streamlit.testing.v1 import AppTest
 import rag
 from rag.errors import UsageError
 from rag.pipeline import NOT_FOUND
-from tests.fakes import HashingEncoder
+from tests.fakes import HashingEncoder, QueuedWriter
 from ui import server
 from ui.access import owner
 from ui.components import WEB
 from ui.keeping import FILE_NAME
 from ui.render import find_indexes
+from ui.settings import Settings, SettingsFile
+from ui.shell import open_index
 from ui.threads import Threads
 
 APP = str(Path(server.__file__).with_name("app.py"))
@@ -83,11 +85,11 @@ class Page:
         self.app.chat_input[0].set_value(question).run()
         self._to_its_end()
 
-    def do(self, what: str, value: object = None, *, part: str = "answer") -> None:
+    def do(self, what: str, value: object = None, *, part: str = "answer", **more: object) -> None:
         """What a part of the page sends when something is clicked in it."""
         states = self.app._tree.get_widget_states()
         trigger = f"$$STREAMLIT_INTERNAL_KEY_{self.part(part).proto.id}__events"
-        event = json.dumps([{"event": "do", "value": {"what": what, "value": value}}])
+        event = json.dumps([{"event": "do", "value": {"what": what, "value": value, **more}}])
         states.widgets.append(WidgetState(id=trigger, json_trigger_value=event))
         self.app._run(states)
         self._to_its_end()
@@ -133,6 +135,13 @@ def handbook(folder: Path) -> rag.Index:
     return index
 
 
+@pytest.fixture
+def menu(folder: Path) -> None:
+    """A second index."""
+    with rag.Index.create(folder / "menu", encoder=HashingEncoder()) as index:
+        index.add([rag.Document("week.txt", "Lunch on Monday is soup.")])
+
+
 # What Streamlit shows
 
 
@@ -164,7 +173,7 @@ def test_an_answer_has_its_question_as_title_and_a_footnote_for_every_sentence(h
         "notes": [],
         "link": "./?index=handbook&q=How+many+weeks+of+leave%3F",
         "sentences": [{"text": quote, "markers": [1], "supported": True}],
-        "note": "The sentence has a source.",
+        "note": "",
         "sources": [
             {
                 "number": 1,
@@ -249,15 +258,34 @@ def test_a_new_question_puts_the_thread_away_and_it_is_kept(handbook: rag.Index)
     assert [thread.title for thread in threads.list(owner())] == ["How many weeks of leave?", "When is lunch?"]
 
 
-def test_a_link_opens_the_answered_question_and_asking_makes_one(handbook: rag.Index) -> None:
-    page = Page(index="handbook", q="How many weeks of leave?")
+def test_a_link_opens_the_answered_question_and_asking_makes_one(
+    handbook: rag.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Page(q="How many weeks of leave?")
     assert page.turn["sources"][0]["source"] == "leave.md"
+    assert page.app.query_params == {"q": "How many weeks of leave?"}  # it says what is shown: one step of the way back
     page.ask("When is lunch?")
     assert page.app.query_params == {"index": "handbook", "q": "When is lunch?"}
-    page.app.query_params["q"] = "How many weeks of leave?"  # the browser's Back
+    monkeypatch.setattr("ui.shell.went_back", lambda: True)
+    page.app.query_params["q"] = "How many weeks of leave?"
     page.run()
     assert page.view["at"] == 0
     assert page.app.query_params["q"] == "How many weeks of leave?"  # nothing was put in the way of going on back
+    del page.app.query_params["q"]
+    page.run()
+    assert page.view["kind"] == "welcome"
+
+
+@pytest.mark.parametrize("old", [{}, {"index": "handbook", "q": "How many weeks of leave?"}])
+def test_an_address_that_is_old_when_it_comes_changes_nothing(handbook: rag.Index, old: dict[str, str]) -> None:
+    page = Page()
+    page.ask("How many weeks of leave?")
+    page.ask("When is lunch?")
+    page.app.query_params = old  # the browser sent it before it heard of the new one
+    page.run()
+    assert page.turn["question"] == "When is lunch?"
+    assert page.view["at"] is None
+    assert page.app.query_params == old  # what was written once is not written again
 
 
 def test_a_link_to_what_was_asked_before_opens_the_thread_and_asks_nothing(
@@ -293,9 +321,17 @@ def test_a_link_to_an_index_that_is_not_there_says_so(handbook: rag.Index) -> No
     assert page.turn["kind"] == "answer"
 
 
+def test_a_thread_is_opened_also_where_the_index_of_a_link_is_missed(handbook: rag.Index) -> None:
+    Page().ask("When is lunch?")
+    page = Page(index="nowhere")
+    page.app.button(key="threads").click().run()
+    [row] = page.data("threads")["threads"]
+    page.do("open", part="threads", id=row["id"])
+    assert page.turn["question"] == "When is lunch?"
+
+
+@pytest.mark.usefixtures("menu")
 def test_with_several_indexes_one_is_chosen_and_the_question_goes_to_it(folder: Path, handbook: rag.Index) -> None:
-    with rag.Index.create(folder / "menu", encoder=HashingEncoder()) as menu:
-        menu.add([rag.Document("week.txt", "Lunch on Monday is soup.")])
     page = Page(index="menu")
     assert page.app.selectbox[0].options == ["handbook", "menu"]
     page.ask("When is lunch?")
@@ -379,17 +415,124 @@ def test_markup_in_documents_names_titles_and_questions_reaches_the_page_as_data
     assert page.part("answer").proto.html_content == ""
 
 
-def test_a_question_asked_meanwhile_waits_its_turn(handbook: rag.Index, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """The passages for lunch are looked for, and come as soon as the test says so."""
     begun, go_on = threading.Event(), threading.Event()
     search = rag.Retriever.search
 
-    def held(self: rag.Retriever, query: str, **options: Any) -> list[rag.Hit]:
+    def hold(self: rag.Retriever, query: str, **options: Any) -> list[rag.Hit]:
         if query == "When is lunch?":
             begun.set()
             assert go_on.wait(60)
         return search(self, query, **options)
 
-    monkeypatch.setattr(rag.Retriever, "search", held)
+    monkeypatch.setattr(rag.Retriever, "search", hold)
+    return begun, go_on
+
+
+@pytest.mark.parametrize("looks_meanwhile", [True, False])
+def test_a_reload_finds_the_question_on_its_way_and_those_that_wait_behind_it(
+    handbook: rag.Index, held: tuple[threading.Event, threading.Event], looks_meanwhile: bool
+) -> None:
+    begun, go_on = held
+    page = Page()
+    page.ask("Which leave is there?")
+    page.app.chat_input[0].set_value("When is lunch?").run()
+    assert begun.wait(60)
+    page.app.chat_input[0].set_value("How many weeks of leave?").run()
+    asked = ["Which leave is there?", "When is lunch?", "How many weeks of leave?"]
+    link = dict(page.app.query_params)
+    if not looks_meanwhile:
+        go_on.set()
+        assert page.app.session_state["talk"].job.wait(60)
+    again = Page.__new__(Page)
+    again.app = AppTest.from_file(APP, default_timeout=60)
+    again.app.query_params = link
+    again.app.run()
+    if looks_meanwhile:
+        kinds = [turn["kind"] for turn in again.view["turns"]]
+        assert kinds == ["answer", "running", "waiting"]
+    go_on.set()
+    again.run()
+    assert [(turn["question"], turn["kind"]) for turn in again.view["turns"]] == [(q, "answer") for q in asked]
+    threads = Threads(handbook.path.parent / FILE_NAME)
+    [thread] = threads.list(owner())
+    assert [turn.answer.question for turn in threads.turns(owner(), thread.id)] == asked
+
+
+def test_a_question_sent_when_the_one_before_has_just_ended_comes_after_those_that_wait(
+    handbook: rag.Index, held: tuple[threading.Event, threading.Event]
+) -> None:
+    begun, go_on = held
+    page = Page()
+    page.app.chat_input[0].set_value("When is lunch?").run()
+    assert begun.wait(60)
+    page.app.chat_input[0].set_value("How many weeks of leave?").run()
+    go_on.set()
+    assert page.app.session_state["talk"].job.wait(60)  # and nobody has looked since
+    page.ask("Which leave is there?")
+    assert [turn["question"] for turn in page.view["turns"]] == [
+        "When is lunch?",
+        "How many weeks of leave?",
+        "Which leave is there?",
+    ]
+
+
+def test_what_waits_is_asked_by_one_of_two_tabs_only(
+    handbook: rag.Index, held: tuple[threading.Event, threading.Event]
+) -> None:
+    begun, go_on = held
+    here = Page()
+    here.app.chat_input[0].set_value("When is lunch?").run()
+    assert begun.wait(60)
+    for question in ("How many weeks of leave?", "Which leave is there?"):
+        here.app.chat_input[0].set_value(question).run()
+    there = Page.__new__(Page)
+    there.app = AppTest.from_file(APP, default_timeout=60)
+    there.app.query_params = dict(here.app.query_params)
+    there.app.run()
+    assert [turn["kind"] for turn in there.view["turns"]] == ["running", "waiting", "waiting"]
+    go_on.set()
+    here.run()
+    there.run()
+    threads = Threads(handbook.path.parent / FILE_NAME)
+    [thread] = threads.list(owner())
+    asked = [turn.answer.question for turn in threads.turns(owner(), thread.id)]
+    assert asked == ["When is lunch?", "How many weeks of leave?", "Which leave is there?"]
+
+
+def test_a_reload_finds_a_follow_up_by_the_question_that_it_stands_for(
+    handbook: rag.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Page()
+    page.ask("When is lunch?")
+    begun, go_on, generate = threading.Event(), threading.Event(), Quoting.generate
+
+    def hold(self: Quoting, question: str, passages: Sequence[rag.Hit]) -> rag.Draft:
+        begun.set()  # its passages are known by now
+        assert go_on.wait(60)
+        return generate(self, question, passages)
+
+    monkeypatch.setattr(Quoting, "generate", hold)
+    page.app.chat_input[0].set_value("And dinner?").run()
+    assert begun.wait(60)
+    page.app.run()
+    assert page.app.query_params["q"] == "When is dinner?"
+    again = Page.__new__(Page)
+    again.app = AppTest.from_file(APP, default_timeout=60)
+    again.app.query_params = dict(page.app.query_params)
+    again.app.run()
+    assert [turn["question"] for turn in again.view["turns"]] == ["When is lunch?", "And dinner?"]
+    go_on.set()
+    again.run()
+    assert len(Threads(handbook.path.parent / FILE_NAME).list(owner())) == 1
+
+
+def test_a_question_asked_meanwhile_waits_its_turn(
+    handbook: rag.Index, held: tuple[threading.Event, threading.Event]
+) -> None:
+    begun, go_on = held
     page = Page()
     page.app.chat_input[0].set_value("When is lunch?").run()
     assert begun.wait(60)
@@ -483,3 +626,137 @@ def fetch(port: int, *, host: str) -> HTTPResponse:
     response.read()
     connection.close()
     return response
+
+
+# What changes meanwhile, in another tab or a terminal
+
+
+@pytest.mark.usefixtures("menu")
+def test_an_index_that_was_renamed_meanwhile_is_missed_and_no_other_is_asked_in_its_place(
+    folder: Path, handbook: rag.Index
+) -> None:
+    page = Page(index="menu")
+    page.ask("When is lunch?")
+    (folder / "menu").rename(folder / "plan")
+    page.run()
+    assert page.view["title"] == "There is no index 'menu' here."
+    assert [thread.index for thread in Threads(folder / FILE_NAME).list(owner())] == ["menu"]
+
+
+def test_an_answer_to_a_thread_that_was_removed_meanwhile_begins_another(handbook: rag.Index) -> None:
+    page = Page()
+    page.ask("When is lunch?")
+    threads = Threads(handbook.path.parent / FILE_NAME)
+    [first] = threads.list(owner())
+    threads.remove(owner(), first.id)
+    page.ask("How many weeks of leave?")
+    page.ask("Which leave is there?")
+    [second] = threads.list(owner())
+    assert [turn.answer.question for turn in threads.turns(owner(), second.id)] == [
+        "How many weeks of leave?",
+        "Which leave is there?",
+    ]
+
+
+@pytest.mark.usefixtures("menu")
+def test_the_way_back_over_a_change_of_index_asks_nothing_anew(
+    folder: Path, handbook: rag.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Page(index="menu")
+    page.ask("When is lunch?")
+    page.app.selectbox[0].select("handbook")
+    page.run()
+    monkeypatch.setattr("ui.shell.went_back", lambda: True)
+    for index, source in [("menu", "week.txt"), ("handbook", "food.txt"), ("menu", "week.txt")]:
+        page.app.query_params["index"] = index
+        page.run()
+        assert page.turn["sources"][0]["source"] == source
+    assert len(Threads(folder / FILE_NAME).list(owner())) == 2
+
+
+@pytest.mark.usefixtures("menu")
+def test_a_thread_whose_index_is_not_there_any_more_says_so_and_can_be_exported(
+    folder: Path, handbook: rag.Index
+) -> None:
+    page = Page(index="menu")
+    page.ask("When is lunch?")
+    rag.Index.delete(folder / "menu")
+    page = Page()
+    page.app.button(key="threads").click().run()
+    [row] = page.data("threads")["threads"]
+    assert (row["index"], row["gone"]) == ("menu", True)
+    page.do("export", part="threads", id=row["id"])
+    assert page.app.session_state["export"].title == "When is lunch?"
+    assert [button.proto.label for button in page.app.get("download_button")] == ["Markdown", "Web page"]
+
+
+def test_a_thread_that_was_removed_meanwhile_is_told_in_the_drawer(handbook: rag.Index) -> None:
+    page = Page()
+    page.ask("When is lunch?")
+    page.do("fresh")
+    page.app.button(key="threads").click().run()
+    [row] = page.data("threads")["threads"]
+    Threads(handbook.path.parent / FILE_NAME).remove(owner(), row["id"])
+    page.do("open", part="threads", id=row["id"])
+    assert page.app.session_state["threads_fault"].startswith(f"there is no thread {row['id']} of yours")
+
+
+# The drawers
+
+
+def test_every_change_of_the_settings_counts_also_the_second_and_third(handbook: rag.Index) -> None:
+    def drawer() -> None:  # run again and again, as a browser runs what is open
+        import streamlit as st
+
+        from ui import drawers, shell
+
+        if "opened" not in st.session_state:
+            st.session_state["opened"] = True
+            drawers.ask_for("settings")
+            drawers.draw(shell.here())
+        else:
+            drawers.settings_drawer(shell.here())
+
+    app = AppTest.from_function(drawer, default_timeout=60).run()
+    kept = SettingsFile(handbook.path.parent / FILE_NAME)
+    for style in ("short", "context", "short"):
+        app.radio(key="settings_style").set_value(style).run()
+        assert kept.load(owner()).settings.answer_style == style
+    for strictness in ("careful", "eager", "balanced"):
+        app.select_slider(key="settings_strictness").set_value(strictness).run()
+        assert kept.load(owner()).settings == Settings(answer_style="short", strictness=strictness)
+    for sources in (3, 12):
+        app.slider(key="settings_sources").set_value(sources).run()
+        assert kept.load(owner()).settings.sources == sources
+
+
+def test_one_answer_or_the_whole_thread_is_exported(handbook: rag.Index) -> None:
+    page = Page()
+    page.ask("When is lunch?")
+    page.ask("How many weeks of leave?")
+    page.do("export", 0)
+    exported = page.app.session_state["export"]
+    assert [entry.answer.question for entry in exported.entries] == ["When is lunch?", "How many weeks of leave?"]
+    assert [entry.answer.question for entry in exported.alone.entries] == ["When is lunch?"]
+    assert page.app.radio[0].options == ["The whole thread", "This answer"]
+    page.app.radio[0].set_value("This answer").run()
+    assert not page.app.exception
+
+
+def test_a_model_is_loaded_once_for_all_settings(handbook: rag.Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+
+    def load(name: str) -> QueuedWriter:
+        loaded.append(name)
+        return QueuedWriter([])
+
+    monkeypatch.setattr("ui.shell.load_writer", load)
+    opened = open_index(str(handbook.path), 0)
+    chosen = [
+        Settings(strictness=strictness, sources=sources, generator="transformers:a")
+        for strictness in ("careful", "balanced", "eager")
+        for sources in (3, 8)
+    ]
+    assert not opened.is_ready(chosen[0])
+    assert len({id(opened.pipeline_for(settings)) for settings in chosen}) == 6
+    assert loaded == ["transformers:a"]

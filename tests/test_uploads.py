@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from rag.retriever import Retriever
 from rag.uploads import UPLOADS, kept_at
 from tests.fakes import HashingEncoder
 from ui.access import PUBLIC_VARIABLE
-from ui.limits import UPLOAD_VARIABLE
+from ui.limits import DISK_RESERVE_MB, UPLOAD_VARIABLE
 from ui.reading import Failed, Finished, Task, Told, read
 from ui.uploads import clean_name, drop_unread, megabytes, refusal, take
 
@@ -65,9 +66,24 @@ def test_the_limit_is_the_one_that_was_said_when_the_page_was_started(
     assert refusal("big.pdf", 61 * MB) == (
         "big.pdf is 61.0 MB; the limit is 60 MB a file. Name its folder instead: nothing is copied then."
     )
+    take(home, [Dropped("bees.html", f"<p>Bees make honey.</p><!--{'x' * 33 * MB}-->", 33 * MB)])
+    assert ingested(home, ("bees.html",)).report["set_aside"] == []
+
+
+def test_the_limit_of_uploads_takes_no_larger_file_of_a_folder_out_of_the_index(
+    home: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (docs / "large.txt").write_text("Bees make honey. " * (2 * MB // 17))
+    with Index.open_or_create(home) as index:
+        index.ingest(docs)
     monkeypatch.setenv(UPLOAD_VARIABLE, "1")
-    take(home, [Dropped("bees.txt", text="Bees make honey. " * MB, size=1)])
-    assert "1 MB" in str(ingested(home, ("bees.txt",)).report["set_aside"])
+    take(home, [Dropped("ants.txt")])
+    (docs / "large.txt").write_text("Bees make wax. " * (2 * MB // 15))
+    told: list[Told] = []
+    read(Task(home, "all of handbook", (str(docs),), ("ants.txt",)), told.append, Event())
+    assert isinstance(told[-1], Finished)
+    assert (told[-1].report["read"], told[-1].report["set_aside"]) == (2, [])
+    assert "large.txt" in texts(home)
 
 
 def test_visitors_are_not_sent_to_folders_that_they_cannot_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +194,23 @@ def test_a_disk_that_does_not_take_it_is_told(home: Path) -> None:
         take(home, [Dropped("bees.txt")])
 
 
+def test_what_would_fill_the_disk_is_refused_before_anything_is_written(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = DISK_RESERVE_MB * MB + 20
+    monkeypatch.setattr("ui.uploads.shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    assert take(home, [Dropped("bees.txt")]).names == ("bees.txt",)
+    with pytest.raises(UsageError) as refused:
+        take(home, [Dropped("ants.txt"), Dropped("ducks.txt")])
+    assert str(refused.value) == (
+        "There is too little room on the disk: 1.0 GB of it are to stay free, and 32 bytes were to be added. "
+        "Nothing was taken: make room, then add it again."
+    )
+    assert list((home / UPLOADS).iterdir()) == [kept_at(home, "bees.txt")]
+    free = 0
+    assert take(home, [Dropped("photo.jpg")]).names == ()  # it takes no room
+
+
 # One name twice
 
 
@@ -199,12 +232,43 @@ def test_two_files_of_one_name_dropped_together_are_both_kept_unless_they_are_th
     assert texts(home) == {"x.md": "Ants.", "x (2).md": "Bees.", "x": "No."}
 
 
+def test_one_that_took_the_place_of_another_is_named_and_an_equal_one_is_not(home: Path) -> None:
+    assert take(home, [Dropped("week.txt", "Lunch is soup.")]).replaced == ()
+    assert take(home, [Dropped("week.txt", "Lunch is soup.")]).replaced == ()
+    assert take(home, [Dropped("week.txt", "Lunch is stew.")]).replaced == (
+        "week.txt took the place of the one before.",
+    )
+
+
+def test_what_a_visitor_adds_takes_the_place_of_no_other_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PUBLIC_VARIABLE, "1")
+    ingested(home, take(home, [Dropped("week.txt", "Lunch is soup.")]).names)
+    assert take(home, [Dropped("week.txt", "Lunch is soup.")]).names == ("week.txt",)
+    later = take(home, [Dropped("week.txt", "Lunch is stew."), Dropped("week.txt", "No lunch.")])
+    assert (later.names, later.replaced) == (("week (2).txt", "week (3).txt"), ())
+    ingested(home, later.names)
+    assert texts(home) == {
+        "week.txt": "Lunch is soup.",
+        "week (2).txt": "Lunch is stew.",
+        "week (3).txt": "No lunch.",
+    }
+
+
 def test_copies_that_were_never_read_are_deleted_and_others_stay(home: Path) -> None:
     ingested(home, take(home, [Dropped("read.txt")]).names)
     take(home, [Dropped("unread.txt")])
-    with Index.open(home, encoder=HashingEncoder()) as index:
-        drop_unread(index, ["read.txt", "unread.txt", "never.txt"])
+    drop_unread(home, ["read.txt", "unread.txt", "never.txt"])
     assert list((home / UPLOADS).iterdir()) == [kept_at(home, "read.txt")]
+
+
+def test_copies_go_where_no_index_was_made_and_stay_where_one_cannot_be_opened(home: Path) -> None:
+    take(home, [Dropped("unread.txt")])
+    (home / "index.sqlite").write_bytes(b"no database" * 100)
+    drop_unread(home, ["unread.txt"])
+    assert kept_at(home, "unread.txt").exists()
+    (home / "index.sqlite").unlink()
+    drop_unread(home, ["unread.txt"])
+    assert not kept_at(home, "unread.txt").exists()
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,11 @@ _MOST_ADDRESSES = 10_000
 _MOST_BODY = 4_096  # bytes of a login form
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/?#\\\s]+)(?::[0-9]{1,5})?", re.IGNORECASE)
+_WRITER = re.compile(r"process \d+(?: on \S+)? \([^()]*\)")
+_PROCESS = re.compile(rf": {_WRITER.pattern}(?=\.?$)")  # after words that say already that it is another program
+_PATH = r"(?:~|[A-Za-z]:)?[/\\]"  # how a path begins that says where it is
+_QUOTED_PATH = re.compile(rf"""(['"])({_PATH}(?:\\.|(?!\1).)*)\1""")
+_BARE_PATH = re.compile(rf"""(?<![\w'"/\\:.]){_PATH}[^\s'":;,()]+""")
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -52,6 +57,24 @@ App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 def is_public() -> bool:
     """Whether others than this machine's people may come in: then nobody but the host names paths and servers."""
     return bool(os.environ.get(PUBLIC_VARIABLE))
+
+
+def told(words: str) -> str:
+    """Words of the library as the reader may know them.
+
+    Visitors learn neither where things are on this machine nor what else runs on it: of a path they read the last part,
+    of a process that it is another program.
+    """
+    if not is_public():
+        return words
+    words = _PROCESS.sub("", words)
+    words = _WRITER.sub("another program", words)
+    words = _QUOTED_PATH.sub(lambda found: f"{found[1]}{_last_part(found[2])}{found[1]}", words)
+    return _BARE_PATH.sub(lambda found: _last_part(found[0]), words)
+
+
+def _last_part(path: str) -> str:
+    return re.split(r"[/\\]+", path.rstrip("/\\"))[-1] or path
 
 
 def owner() -> str:

@@ -17,6 +17,7 @@ from rag.conversation import Turn
 from rag.errors import RagError
 from rag.pipeline import Found, Part, Pipeline
 from rag.types import Answer, Citation, Hit, Sentence
+from ui.access import told
 
 STOPPED = "Stopped before its end."
 NOTHING_YET = "Stopped before anything was written."
@@ -57,6 +58,7 @@ class Answering:
         loading: bool = False,
         keep: Callable[[Answer], int | None] = lambda answer: None,
         thread: int | None = None,
+        waiting: Sequence[str] = (),
         fault_words: str = "Something went wrong.",
     ) -> None:
         """Begin at once.
@@ -68,16 +70,20 @@ class Answering:
             loading: a model has to be loaded first.
             keep: called with the answer, in the thread, before it is told; gives the id of the thread it is kept in.
             thread: the id of the one that it goes on with; None begins a new one.
+            waiting: questions that come after it.
             fault_words: what is said of an error that is not a `RagError`.
         """
         self.question = question
         self.continues = thread
+        self.n_before = len(history)  # turns of its thread
+        self._waiting = list(waiting)
         self._pipeline = pipeline
         self._history = tuple(history)
         self._keep = keep
         self._fault_words = fault_words
         self._changed = threading.Condition()
         self._now = Progress(question, "loading" if loading else "searching")
+        self._is_decided = False  # how it ends; what comes later counts for nothing, though the end may still be kept
         self._generator = ""
         self._thread = threading.Thread(target=self._run, name="answering", daemon=True)
         self._thread.start()
@@ -88,12 +94,33 @@ class Answering:
             return self._now
 
     def stop(self) -> None:
-        """End it here. What was written stays; a model that is just writing is let go at its next word."""
+        """End it here, as soon as it is kept. What was written stays; a model is let go at its next word."""
         with self._changed:
-            if not self._now.ended:
-                answer = self._so_far() if self._now.sentences else None
-                thread = self._kept(answer) if answer else None
-                self._tell(state="stopped", answer=answer, thread=thread, fault=None if answer else NOTHING_YET)
+            if self._is_decided:
+                return
+            self._is_decided = True
+            if not self._now.sentences:
+                self._tell(state="stopped", fault=NOTHING_YET)
+                return
+            answer = self._so_far()
+        threading.Thread(target=self._end, args=("stopped", answer), name="keeping", daemon=True).start()
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Questions that come after it."""
+        with self._changed:
+            return tuple(self._waiting)
+
+    def put_behind(self, question: str) -> None:
+        """Let a question wait until this one has ended."""
+        with self._changed:
+            self._waiting.append(question)
+
+    def take_waiting(self) -> list[str]:
+        """What waits, all of it at once: who takes it has it asked, and nobody else."""
+        with self._changed:
+            taken, self._waiting = self._waiting, []
+            return taken
 
     def wait(self, seconds: float) -> bool:
         """Until it has ended, at most so long; whether it has."""
@@ -105,12 +132,12 @@ class Answering:
             pipeline = self._pipeline()
             self._generator = pipeline.generator.name
             with self._changed:
-                if self._now.ended:
+                if self._is_decided:
                     return
                 self._tell(state="searching")
             self._follow(pipeline)
         except RagError as exc:
-            self._fail(str(exc))
+            self._fail(told(str(exc)))
         except Exception:
             log.exception("asking failed")
             self._fail(self._fault_words)
@@ -118,7 +145,7 @@ class Answering:
     def _follow(self, pipeline: Pipeline) -> None:
         for said in pipeline.stream(self.question, history=self._history):
             with self._changed:
-                if self._now.ended:
+                if self._is_decided:
                     return  # the stream is closed with its last reference, and the model's connection with it
                 if isinstance(said, Found):
                     rewritten = said.question if said.question != self.question else None
@@ -127,7 +154,15 @@ class Answering:
                     sentences = (*self._now.sentences, said.sentence)
                     self._tell(sentences=sentences, citations=(*self._now.citations, *said.citations))
                 else:
-                    self._tell(state="answered", answer=said, thread=self._kept(said))
+                    self._is_decided = True
+            if not isinstance(said, Found | Part):
+                self._end("answered", said)
+
+    def _end(self, state: State, answer: Answer) -> None:
+        """Keep the answer, then tell it: nobody who looks meanwhile waits for a file that others write to."""
+        thread = self._kept(answer)
+        with self._changed:
+            self._tell(state=state, answer=answer, thread=thread)
 
     def _so_far(self) -> Answer:
         now = self._now
@@ -153,7 +188,8 @@ class Answering:
 
     def _fail(self, words: str) -> None:
         with self._changed:
-            if not self._now.ended:
+            if not self._is_decided:
+                self._is_decided = True
                 self._tell(state="failed", fault=words)
 
     def _tell(self, **changes: object) -> None:
@@ -163,18 +199,31 @@ class Answering:
 
 @dataclass(slots=True)
 class Running:
-    """What is being answered for whom, so that a reload finds it again."""
+    """What is being answered for whom, so that a reload finds it again, and what waits behind it."""
 
-    _jobs: dict[tuple[str, str, str], Answering] = field(default_factory=dict)
+    _jobs: list[tuple[str, str, Answering]] = field(default_factory=list)  # owner, index, job
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def find(self, owner: str, index: str, question: str) -> Answering | None:
         """The job that answers this question for this owner now, if one does."""
-        with self._lock:
-            job = self._jobs.get((owner, index, question))
-            return job if job and not job.now.ended else None
+        return self._newest(
+            lambda o, i, job: (o, i) == (owner, index) and question in (job.question, job.now.rewritten)
+        )
+
+    def of_thread(self, owner: str, thread: int) -> Answering | None:
+        """The job whose answer goes on with this thread, if there is one."""
+        return self._newest(lambda o, _, job: (o, job.continues) == (owner, thread))
 
     def add(self, owner: str, index: str, job: Answering) -> None:
         with self._lock:
-            self._jobs = {key: other for key, other in self._jobs.items() if not other.now.ended}
-            self._jobs[owner, index, job.question] = job
+            self._jobs = [*filter(_is_live, self._jobs), (owner, index, job)]
+
+    def _newest(self, is_wanted: Callable[[str, str, Answering], bool]) -> Answering | None:
+        with self._lock:
+            found = (entry[2] for entry in reversed(self._jobs) if _is_live(entry) and is_wanted(*entry))
+            return next(found, None)
+
+
+def _is_live(entry: tuple[str, str, Answering]) -> bool:
+    _, _, job = entry
+    return not job.now.ended or bool(job.waiting)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from ui import ask, drawers, explore, library, search
-from ui.components import WEB, component
-from ui.shell import guarded, heed_go, here
+from ui.components import component
+from ui.shell import address, guarded, heed_address, heed_go, here
 
 ICON = (  # our own: Streamlit fetches emoji and Material icons for the tab from elsewhere
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#1F5FAF"/>'
@@ -32,8 +32,6 @@ def _chosen() -> None:
 
 
 st.set_page_config(page_title="Footnote", page_icon=ICON, layout="wide", initial_sidebar_state="collapsed")
-for sheet in sorted((WEB / "frame").glob("*.css")):
-    st.html(f"<style>{sheet.read_text(encoding='utf-8')}</style>")
 PAGES = {
     "ask": st.Page(guarded(ask.page), title="Ask", url_path="ask", default=True),
     "search": st.Page(guarded(search.page), title="Search", url_path="search"),
@@ -41,6 +39,9 @@ PAGES = {
     "explore": st.Page(guarded(explore.page), title="Explore", url_path="explore"),
 }
 chosen = st.navigation(list(PAGES.values()), position="top")
+heed_address(chosen.url_path)
+title = address().get("q", "") if chosen.url_path == "" else chosen.title
+st.set_page_config(page_title=f"{title} · Footnote" if title else "Footnote")
 heed_go(PAGES)
 first_row()
 chosen.run()

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import streamlit as st
 
 from rag.conversation import Turn as Asked
-from rag.errors import RagError
+from rag.errors import RagError, UsageError
 from rag.generators import EXTRACTIVE
 from rag.pipeline import Pipeline
 from rag.saved import IndexState
@@ -22,17 +22,18 @@ from ui import first, library, pane, sample
 from ui.access import owner
 from ui.answering import Answering, Running
 from ui.components import component
+from ui.export import Entry, Exported
 from ui.jobs import Job, jobs
 from ui.keeping import FILE_NAME
 from ui.render import Json
-from ui.settings import Host, Settings, SettingsFile
-from ui.shell import OUR_FAULT, Opened, Place, arrived, go, here, linked, write_address
+from ui.settings import Host, Settings, SettingsFile, privacy
+from ui.shell import OUR_FAULT, Opened, Place, address, go, here, linked, write_address
 from ui.threads import Threads, Turn, made_anew
 from ui.turns import index_view, near_passages, turns
 
 KEY = "answer"  # of the component
-POLL_S = 0.15
-LOOK_S = 0.5  # between two looks at a reading
+POLL_S = 0.15  # between two looks at an answer
+LOOK_S = 0.5  # at a reading
 QUICK_S = 0.15  # an answer that is there by then is drawn at once
 MAX_QUESTION = 4_000  # characters taken from a link or the box
 log = logging.getLogger(__name__)
@@ -49,7 +50,6 @@ class Talk:
     answers: list[Answer] = field(default_factory=list)
     thread: int | None = None  # where they are kept
     job: Answering | None = None  # on its way, or ended without an answer
-    waiting: list[str] = field(default_factory=list)  # questions that come after it
     generator: str | None = None  # what was to answer last, where that is a model
     at: int | None = None  # position of the turn to be seen first; None is the newest
     remark: str | None = None  # what became of the documents since the last answer
@@ -58,8 +58,10 @@ class Talk:
     def seen(self) -> tuple[str, str | None] | None:
         """The question of the turn to be seen first, as it was asked and as it stands by itself, if that is known."""
         if self.at is None and self.job:
-            now = self.job.now
-            return (now.question, now.rewritten) if now.passages or now.ended else None
+            now = (
+                self.job.now
+            )  # until it is known how a follow-up stands by itself, the address leads to what it follows
+            return (now.question, now.rewritten) if now.passages or now.ended or not self.answers else None
         if not self.answers:
             return None
         answer = self.answers[-1 if self.at is None else self.at]
@@ -71,6 +73,11 @@ class Talk:
         if self.job:
             asked.append((self.job.question, self.job.now.rewritten))
         return next((i for i in reversed(range(len(asked))) if question in asked[i]), None)
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Questions that come after the one on its way."""
+        return self.job.waiting if self.job else ()
 
     @property
     def last_asked(self) -> str | None:
@@ -106,7 +113,7 @@ def page(place: Place) -> None:
         if job := _reading_first(place):
             _reading_page(place, job)
         elif place.name is None:
-            first.draw(place)
+            first.draw(place, _privacy(place))
         elif st.session_state.get("missing"):
             title = f"There is no index {st.session_state['missing']!r} here."
             _show({"kind": "message", "title": title, "text": _elsewhere(place)})
@@ -118,20 +125,26 @@ def page(place: Place) -> None:
 # What is asked
 
 
-def put_question(place: Place, question: str, *, quotes_only: bool = False) -> None:
-    """Ask in the thread that is shown, after what is being answered; in a new one where none is."""
+def put_question(place: Place, question: str) -> None:
+    """Ask in the thread that is shown, after what is being answered or waits; in a new one where none is."""
     talk = _talk(place) or _begin(place)
-    if talk.is_busy:
-        talk.waiting.append(question)
+    if talk.job and (talk.is_busy or talk.waiting):
+        talk.job.put_behind(question)
         return
     talk.settle()
+    _ask(place, talk, question)
+
+
+def _ask(place: Place, talk: Talk, question: str, *, waiting: Sequence[str] = (), quotes_only: bool = False) -> None:
     talk.at = talk.remark = None
     pane.put_away("", "ask")
-    talk.job = _answering(place, talk, question, quotes_only=quotes_only)
+    talk.job = _answering(place, talk, question, waiting=waiting, quotes_only=quotes_only)
     talk.job.wait(QUICK_S)
 
 
-def _answering(place: Place, talk: Talk, question: str, *, quotes_only: bool) -> Answering:
+def _answering(
+    place: Place, talk: Talk, question: str, *, waiting: Sequence[str] = (), quotes_only: bool = False
+) -> Answering:
     opened = place.opened()
     assert opened is not None
     threads, before = threads_of(place), list[IndexState]()
@@ -146,15 +159,19 @@ def _answering(place: Place, talk: Talk, question: str, *, quotes_only: bool) ->
         return opened.pipeline_for(settings)
 
     def keep(answer: Answer) -> int:
-        return threads.add(whose, answer, opened.index, thread=talk.thread, asked_of=before[0])
+        try:
+            return threads.add(whose, answer, opened.index, thread=talk.thread, asked_of=before[0])
+        except UsageError:  # the thread was removed meanwhile, maybe in another tab: what comes now begins another
+            return threads.add(whose, answer, opened.index, asked_of=before[0])
 
     job = Answering(
         question,
         ready,
         history=_history(talk),
-        loading=not opened.warm,
+        loading=not opened.is_ready(settings),
         keep=keep,
         thread=talk.thread,
+        waiting=waiting,
         fault_words=OUR_FAULT,
     )
     running().add(whose, talk.index, job)
@@ -176,6 +193,10 @@ def settings_of(place: Place) -> Settings:
     return SettingsFile(place.folder / FILE_NAME).load(owner(), Host.of_environment()).settings
 
 
+def _privacy(place: Place) -> str:
+    return privacy(settings_of(place), Host.of_environment())
+
+
 def threads_of(place: Place) -> Threads:
     return Threads(place.folder / FILE_NAME)
 
@@ -184,19 +205,18 @@ def _heed_address(place: Place) -> None:
     """A link brings a question; so does going back in the browser."""
     state = st.session_state
     talk: Talk | None = state.get("talk")
+    question = linked("q")
     if talk and talk.index != str(place.path):  # another index was chosen: the question goes to it
         state["talk"] = None
         pane.put_away("", "ask")
-        if (seen := talk.seen) and place.name and not state.get("missing"):
+        if question is None and (seen := talk.seen) and place.name and not state.get("missing"):
             put_question(place, seen[1] or seen[0])
-    question = linked("q")
     if question is None or place.name is None or state.get("missing"):
         return
     question = question.strip()[:MAX_QUESTION]
-    if not question:
-        if not arrived():  # the way back to before the first question; from another page one comes back to the thread
-            state["talk"] = None
-            pane.put_away("", "ask")
+    if not question:  # the way back to before the first
+        state["talk"] = None
+        pane.put_away("", "ask")
     elif talk is None or talk.index != str(place.path) or (at := talk.find(question)) is None:
         state["talk"] = None
         open_question(place, question)
@@ -207,13 +227,10 @@ def _heed_address(place: Place) -> None:
 def open_question(place: Place, question: str) -> None:
     """Show the thread in which a question was asked, or is being answered; where there is none, ask it."""
     threads = threads_of(place)
-    if job := running().find(owner(), str(place.path), question):
-        talk = _begin(place)
-        talk.job, talk.thread = job, job.continues
-        if job.continues is not None:
-            talk.answers = [turn.answer for turn in threads.turns(owner(), job.continues)]
-        return
     try:
+        if job := running().find(owner(), str(place.path), question):
+            _show_running(place, job)
+            return
         for thread in threads.list(owner(), index=place.name, search=question, limit=10):
             kept = threads.turns(owner(), thread.id)
             if (at := Talk("", [turn.answer for turn in kept]).find(question)) is not None:
@@ -226,9 +243,21 @@ def open_question(place: Place, question: str) -> None:
 
 def show_thread(place: Place, id_: int, kept: Sequence[Turn], *, at: int | None = None) -> None:
     """Show a thread that was kept, at one of its turns or the newest."""
+    if job := running().of_thread(owner(), id_):
+        _show_running(place, job)
+        return
     talk = _begin(place)
     talk.thread, talk.answers, talk.at = id_, [turn.answer for turn in kept], at
     talk.remark = _since(place, kept)
+    pane.put_away("", "ask")
+
+
+def _show_running(place: Place, job: Answering) -> None:
+    """Show a question on its way, behind the turns that were there when it was asked."""
+    kept = () if job.continues is None else threads_of(place).turns(owner(), job.continues)
+    talk = _begin(place)
+    talk.job, talk.thread = job, job.continues
+    talk.answers = [turn.answer for turn in kept[: job.n_before]]
     pane.put_away("", "ask")
 
 
@@ -259,18 +288,47 @@ def _talk(place: Place) -> Talk | None:
 
 
 def _draw(place: Place) -> None:
-    talk = _talk(place)
-    if talk is None or not (talk.answers or talk.job):
+    pace = _pace(place)
+    st.fragment(_now, run_every=pace, key="now")(place, pace, _can_be_asked(place))
+    if _shown(place) is None and (path := place.path):
+        with st.container(key="reading"):
+            library.reading(path.absolute())
+
+
+def _now(place: Place, pace: float | None, could_be_asked: bool) -> None:
+    """What there is to see now; while that changes by itself only this part of the page runs, again and again.
+
+    One fragment for all of it: the browser asks for the next run of a fragment without knowing what became of the page
+    meanwhile, and a run that comes too late must show what is true now.
+    """
+    if _pace(place) != pace or _can_be_asked(place) != could_be_asked:
+        st.rerun()
+    if talk := _shown(place):
+        _show_talk(place, talk)
+    else:
         opened = place.opened()
         assert opened is not None
-        polling = _offered(opened) is None or jobs().active(opened.index.path) is not None
-        run_every = LOOK_S if polling else None
-        st.fragment(_welcome, run_every=run_every, key="welcoming")(opened, polling, _can_be_asked(place))
-        with st.container(key="reading"):
-            library.reading(opened.index.path.absolute())
-    else:
-        polling = not _move_on(place, talk)
-        st.fragment(_follow, run_every=POLL_S if polling else None, key="answering")(place, polling)
+        status, questions = opened.index.status(), _offered(opened) or ()
+        _show(index_view(status, questions, reading=_is_read_into(opened), privacy=_privacy(place)))
+
+
+def _shown(place: Place) -> Talk | None:
+    """The thread, where it has turns to be seen."""
+    talk = _talk(place)
+    return talk if talk and (talk.answers or talk.job) else None
+
+
+def _pace(place: Place) -> float | None:
+    """Seconds to the next look: at an answer on its way, or else at what is read or found to begin with."""
+    if talk := _shown(place):
+        return None if _move_on(place, talk) else POLL_S
+    opened = place.opened()
+    assert opened is not None
+    return LOOK_S if _is_read_into(opened) or _offered(opened) is None else None
+
+
+def _is_read_into(opened: Opened) -> bool:
+    return jobs().active(opened.index.path) is not None
 
 
 def _reading_page(place: Place, job: Job) -> None:
@@ -288,15 +346,6 @@ def _until_open() -> None:
         st.rerun()
 
 
-def _welcome(opened: Opened, polling: bool, could_be_asked: bool) -> None:
-    """What can be asked, drawn again and again while something is read or questions are looked for."""
-    status, questions = opened.index.status(), _offered(opened)
-    active = jobs().active(opened.index.path) is not None
-    if (status.chunks > 0) != could_be_asked or (polling and not active and questions is not None):
-        st.rerun()
-    _show(index_view(status, questions or (), reading=active))
-
-
 def _offered(opened: Opened) -> tuple[str, ...] | None:
     """Questions to begin with; None while they are looked for."""
     status = opened.index.status()
@@ -307,26 +356,14 @@ def _offered(opened: Opened) -> tuple[str, ...] | None:
         known = tuple(question for question, source in sample.QUESTIONS if source in there)
         if len(known) == len(sample.QUESTIONS) or opened.name == sample.NAME:
             return known
-    settled = jobs().active(opened.index.path) is None
-    return opened.suggestions.of(opened.pipeline, opened.index, settled=settled)
-
-
-def _follow(place: Place, polling: bool) -> None:
-    """Draw the turns; while an answer is written only this part of the page runs, again and again.
-
-    It is a fragment in either case, so that a last poll that comes too late finds it.
-    """
-    talk = _talk(place)
-    if talk is None or (_move_on(place, talk) and polling):
-        st.rerun()
-    _show_talk(place, talk)
+    return opened.suggestions.of(opened.pipeline, opened.index, settled=not _is_read_into(opened))
 
 
 def _move_on(place: Place, talk: Talk) -> bool:
     """Take in what has ended and begin what waited; whether nothing is being answered any more."""
-    ended = talk.settle()
-    if ended and talk.waiting:
-        talk.job = _answering(place, talk, talk.waiting.pop(0), quotes_only=False)
+    job, ended = talk.job, talk.settle()
+    if ended and job and (waiting := job.take_waiting()):
+        talk.job = _answering(place, talk, waiting[0], waiting=waiting[1:])
         return False
     return ended
 
@@ -351,7 +388,7 @@ def _write_link(place: Place, talk: Talk) -> None:
     if (seen := talk.seen) is None:
         return
     question, alone = seen
-    is_named = st.query_params.get("q", "") in seen and st.query_params.get("index", place.name) == place.name
+    is_named = address().get("q", "") in seen and address().get("index", place.name) == place.name
     if not is_named:
         write_address(index=place.name, q=alone or question)
 
@@ -379,7 +416,7 @@ def _can_be_asked(place: Place) -> bool:
         return False
     try:
         opened = place.opened()
-        return opened is not None and opened.index.status().chunks > 0
+        return opened is not None and not opened.index.is_empty()
     except RagError:
         return False
 
@@ -410,17 +447,17 @@ def act(event: Mapping[str, Any]) -> None:
             _open(talk, value)
             return
         case "stop" if talk and talk.job:
-            talk.waiting.clear()
+            talk.job.take_waiting()
             talk.job.stop()
         case "again" | "quotes" if talk and talk.last_asked and not talk.is_busy:
-            question, talk.job = talk.last_asked, None
-            put_question(place, question, quotes_only=event["what"] == "quotes")
+            waiting = talk.job.take_waiting() if talk.job else ()
+            _ask(place, talk, talk.last_asked, waiting=waiting, quotes_only=event["what"] == "quotes")
         case "ask" if isinstance(value, str) and value.strip():
             put_question(place, value.strip()[:MAX_QUESTION])
         case "fresh":
             begin_anew()
-        case "export":
-            st.session_state["drawer"] = "export"
+        case "export" if talk and talk.answers:
+            st.session_state.update(drawer="export", export=_exported(place, talk, value))
         case "go" if isinstance(value, Mapping) and value.get("page") in PAGES:
             go(value["page"], **dict(parse_qsl(urlsplit(str(value.get("href"))).query)))
     st.rerun()  # all of the page, not only the part that this came from
@@ -435,6 +472,19 @@ def _open(talk: Talk, value: Mapping[str, Any]) -> None:
         pane.open_passages(st.session_state.get("cited", ()), number)
     elif isinstance(turn, int) and 0 <= turn < len(talk.answers):
         pane.open_passages(near_passages(talk.answers[turn]), number)
+
+
+def _exported(place: Place, talk: Talk, one: object) -> Exported:
+    """The thread that is shown, and which answer of it was meant."""
+    at = one if isinstance(one, int) and 0 <= one < len(talk.answers) else None
+    if talk.thread is not None:
+        try:
+            threads = threads_of(place)
+            return Exported.of(threads.thread(owner(), talk.thread), threads.turns(owner(), talk.thread), at)
+        except RagError as exc:  # what stands on the page can be exported without it
+            log.warning("a kept thread cannot be exported: %s", exc)
+    entries = [Entry(answer) for answer in talk.answers]
+    return Exported(talk.answers[0].question, Path(talk.index).name, entries, at)
 
 
 def forget(thread: int) -> None:

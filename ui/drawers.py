@@ -10,10 +10,10 @@ import streamlit as st
 
 from rag.errors import RagError
 from rag.generators import EXTRACTIVE
-from ui import ask, export
-from ui.access import owner
+from ui import ask
+from ui.access import owner, told
 from ui.components import component
-from ui.export import escaped
+from ui.export import Exported, escaped, file_name
 from ui.keeping import FILE_NAME
 from ui.render import Json
 from ui.settings import (
@@ -35,10 +35,15 @@ from ui.threads import Thread
 KEY = "threads_part"  # of the component
 PER_PAGE = 50
 ANOTHER = "another"  # model than those that are offered
+HOW_NAMED = (
+    "One on a server is named as openai:llama3.2@http://localhost:11434/v1, one on this computer as "
+    "transformers: and its folder."
+)
+ASK = ""  # the last part of its page's address
 
 
 def ask_for(name: str) -> None:
-    """Open a drawer with the next run: "threads", "export" or "settings"."""
+    """Open a drawer with the next run: "threads" or "settings"."""
     st.session_state["drawer"] = name
 
 
@@ -46,11 +51,12 @@ def draw(place: Place) -> None:
     """Open what was asked for; called last in a run."""
     match st.session_state.pop("drawer", None):
         case "threads":
-            st.session_state.update(thread_search="", threads_shown=PER_PAGE)
+            st.session_state.update(thread_search="", threads_shown=PER_PAGE, threads_fault="")
             threads(place)
         case "export":
-            export_thread(place)
+            export_drawer()
         case "settings":
+            _fill(place)
             settings_drawer(place)
 
 
@@ -60,7 +66,7 @@ def threads(place: Place) -> None:
     try:
         view = _list(place)
     except RagError as exc:
-        st.text(str(exc))
+        st.text(told(str(exc)))
     else:
         component("threads")(key=KEY, data=view, on_do_change=_do)
 
@@ -72,19 +78,21 @@ def _list(place: Place) -> Json:
     open_one = state.get("talk")
     return {
         "search": search,
-        "threads": [_row(thread) for thread in found[:shown]],
+        "threads": [_row(thread, gone=thread.index not in place.names) for thread in found[:shown]],
+        "fault": state.get("threads_fault", ""),
         "more": len(found) > shown,
         "open": open_one.thread if open_one else None,
         "indexes": len({thread.index for thread in found}) > 1,
     }
 
 
-def _row(thread: Thread) -> Json:
+def _row(thread: Thread, *, gone: bool) -> Json:
     n = thread.n_turns
     return {
         "id": thread.id,
         "title": thread.title,
         "index": thread.index,
+        "gone": gone,
         "when": when(thread.changed_at),
         "questions": f"{n} question{'' if n == 1 else 's'}",
     }
@@ -107,7 +115,11 @@ def when(at: str, *, now: datetime | None = None) -> str:
 def _do() -> None:
     event = st.session_state[KEY]["do"]
     if isinstance(event, Mapping):
-        act(event)
+        st.session_state["threads_fault"] = ""
+        try:
+            act(event)
+        except RagError as exc:  # a thread that was removed in another tab
+            st.session_state["threads_fault"] = f"{told(str(exc))}."
 
 
 def act(event: Mapping[str, Any]) -> None:
@@ -134,6 +146,9 @@ def act(event: Mapping[str, Any]) -> None:
                 state["index"] = thread.index
                 ask.show_thread(here(), id_, kept.turns(owner(), id_))
                 _to_ask()
+        case "export" if isinstance(id_ := event.get("id"), int):
+            state.update(drawer="export", export=Exported.of(kept.thread(owner(), id_), kept.turns(owner(), id_)))
+            st.rerun()
         case "fresh":
             ask.begin_anew()
             _to_ask()
@@ -141,67 +156,77 @@ def act(event: Mapping[str, Any]) -> None:
 
 def _to_ask() -> None:
     """Show the Ask page, and close the drawer. Gone there from there, it would look as if one began anew."""
-    if st.session_state.get("page") == ask.__name__:
+    st.session_state["missing"] = None
+    if st.session_state.get("page") == ASK:
         st.rerun()
     go("ask")
 
 
-@st.dialog("Export this thread")
-def export_thread(place: Place) -> None:
-    """The thread that is shown, as a file with all its evidence."""
-    talk = st.session_state.get("talk")
-    if talk is None or talk.thread is None:
-        st.text("There is nothing to export yet.")
-        return
-    kept = ask.threads_of(place)
-    thread, turns = kept.thread(owner(), talk.thread), kept.turns(owner(), talk.thread)
+@st.dialog("Export")
+def export_drawer() -> None:
+    """A thread, or one answer of it, as a file with all its evidence."""
+    exported: Exported = st.session_state["export"]
+    if exported.one is not None and len(exported.entries) > 1:
+        whole = "The whole thread"
+        if st.radio("What", [whole, "This answer"], horizontal=True, label_visibility="collapsed") != whole:
+            exported = exported.alone
     st.text("Each footnote goes with it: file, page or heading, and the quote.")
-    files = {
-        "Markdown": ("md", "text/markdown", export.thread_markdown),
-        "Web page": ("html", "text/html", export.thread_html),
-    }
+    files = {"Markdown": ("md", "text/markdown", exported.markdown), "Web page": ("html", "text/html", exported.html)}
     with st.container(horizontal=True):
         for label, (ending, kind, written) in files.items():
-            name = export.file_name(thread.title, ending)
-            st.download_button(label, written(thread, turns), name, kind, on_click="ignore")
+            st.download_button(label, written(), file_name(exported.title, ending), kind, on_click="ignore")
+
+
+def _fill(place: Place) -> None:
+    """Put what was chosen into the widgets of the settings; from then on they hold it themselves."""
+    loaded = SettingsFile(place.folder / FILE_NAME).load(owner(), Host.of_environment())
+    chosen = loaded.settings
+    st.session_state.update(
+        settings_notes=loaded.notes,
+        settings_style=chosen.answer_style,
+        settings_strictness=chosen.strictness,
+        settings_sources=chosen.sources,
+        settings_generator=chosen.generator,
+        settings_offered=chosen.generator,
+        settings_named="",
+    )
 
 
 @st.dialog("Settings", position="right")
 def settings_drawer(place: Place) -> None:
     """What a person can choose; every change is kept at once."""
     file, host = SettingsFile(place.folder / FILE_NAME), Host.of_environment()
-    loaded = file.load(owner(), host)
-    chosen = loaded.settings
-    for note in loaded.notes:
-        st.text(note)
+    chosen = file.load(owner(), host).settings
+    for note in st.session_state["settings_notes"]:
+        st.text(told(note))
     style = st.radio(
         "Answers",
         list(ANSWER_STYLES),
         format_func=ANSWER_STYLES.__getitem__,
         captions=list(ANSWER_STYLE_MEANINGS.values()),
-        index=list(ANSWER_STYLES).index(chosen.answer_style),
+        key="settings_style",
         horizontal=True,
     )
     strictness = st.select_slider(
         "How sure an answer must be",
         list(STRICTNESSES),
-        value=chosen.strictness,
         format_func=STRICTNESSES.__getitem__,
+        key="settings_strictness",
     )
     said = st.container()
-    sources = st.slider("Passages read for an answer", SOURCES[0], SOURCES[-1], chosen.sources)
+    sources = st.slider("Passages read for an answer", SOURCES[0], SOURCES[-1], key="settings_sources")
     generator = _generator(chosen.generator, host)
     try:
         wanted = Settings(style, sources, strictness, generator)
         if wanted != chosen:
             file.save(owner(), wanted, host)
     except RagError as exc:
-        st.text(str(exc))
+        st.text(told(str(exc)))
         wanted = chosen
     with said:
-        told = meaning(wanted, calibration_for(wanted, place.path) if place.path else None)
-        st.text(told.text)
-        st.caption(told.basis)
+        found = meaning(wanted, calibration_for(wanted, place.path) if place.path else None)
+        st.text(found.text)
+        st.caption(found.basis)
     if (opened := place.opened()) is not None:
         name, why = encoder_lines(opened.index.status())
         with st.container(key="encoder", gap=None):
@@ -211,17 +236,21 @@ def settings_drawer(place: Place) -> None:
 
 def _generator(chosen: str, host: Host) -> str:
     """Who writes the answer: the documents' own words, or a model that somebody named."""
-    offered = [EXTRACTIVE, *dict.fromkeys(g for g in (host.generator, chosen) if g and g != EXTRACTIVE)]
-    options = offered if host.is_public else [*offered, ANOTHER]
+    known = (host.generator, st.session_state["settings_offered"])
+    offered = [EXTRACTIVE, *dict.fromkeys(g for g in known if g and g != EXTRACTIVE)]
     picked = st.radio(
         "Answers are written by",
-        options,
+        offered if host.is_public else [*offered, ANOTHER],
         format_func=lambda name: "Another model" if name == ANOTHER else escaped(shown_generator(name)),
-        index=options.index(chosen) if chosen in options else 0,
+        key="settings_generator",
     )
     if picked != ANOTHER:
         return picked
     named = st.text_input(
-        "Its name and address", placeholder="openai:llama3.2@http://localhost:11434/v1", key="generator_named"
+        "Its name and address", placeholder="openai:llama3.2@http://localhost:11434/v1", key="settings_named"
     )
-    return named.strip() or chosen
+    named = named.strip() or chosen
+    if named.partition(":")[0] not in (EXTRACTIVE, "openai", "transformers"):
+        st.text(f"{named} names no model. {HOW_NAMED}")
+        return chosen
+    return named

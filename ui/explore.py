@@ -16,6 +16,7 @@ from rag.index import Index
 from rag.queries import read_query
 from rag.types import Chunk, JsonValue
 from ui import pane
+from ui.access import told
 from ui.components import component
 from ui.maps import NEIGHBOURS, OVERVIEW, Drawing, Layout, Maps, PassageMap, state_token
 from ui.render import Json, Passage
@@ -25,6 +26,7 @@ KEY = "map"  # of the part; the names of this page's state begin with it
 PATIENCE_S = 0.4  # to wait for a map before the page says that it is being drawn
 POLL_S = 0.5  # between two looks at what is still being worked out
 NEAREST = 8  # passages joined with a pin
+MAX_QUESTION = 2_000  # characters taken from a link or the box
 _SNIPPET = 320  # characters of a passage that the map shows
 _MOST_LOOKED_AT = 40  # texts sent for one look
 _LAYOUTS = {
@@ -53,11 +55,12 @@ def all_maps() -> Maps:
 
 
 def page(place: Place) -> None:
+    """The page. Its address, `?index=…&q=…`, names the index and the question that is pinned, if one is."""
     state = st.session_state
     if (question := linked("q")) is not None:
-        state["map_linked"] = question.strip() or None
-        if not question.strip():
-            state["map_pin"] = None
+        state["map_linked"] = question[:MAX_QUESTION].strip() or None
+        if state["map_linked"] is None:  # Back led to where nothing was pinned
+            _unpin()
     if place.missing:
         message(f"There is no index {place.missing!r} here.", "Choose another at the top right, or add one in Library.")
         return
@@ -65,9 +68,8 @@ def page(place: Place) -> None:
     if opened is None:
         message("Nothing to explore yet.", "Add a folder in Library, and its passages stand here as a map.")
         return
-    with opened.index.reading() as view:
-        is_empty = not view.store.n_chunks()
-    if is_empty:
+    write_address(index=place.name, q=_named_question())
+    if opened.index.is_empty():
         message(
             f"{opened.name} has no documents yet.", "Add a folder in Library, and its passages stand here as a map."
         )
@@ -86,7 +88,8 @@ def page(place: Place) -> None:
 def _drawing(index: Index) -> Drawing:
     """The map that this session shows: of the index as it is now, but for the run that ends the drawing of one."""
     state = st.session_state
-    if (kept := state.pop("map_kept", None)) and (drawing := all_maps().get(kept)):
+    of, token = state.pop("map_kept", None) or ("", "")
+    if of == index.path.name and (drawing := all_maps().get(token)):  # another may have been chosen in the meantime
         return drawing
     return all_maps().of(index)
 
@@ -97,14 +100,14 @@ def _map(opened: Opened, drawing: Drawing) -> None:
     if state.pop("map_anew", False):
         st.rerun()
     if drawing.done.is_set() and state.get("map_polled") == drawing.token:
-        state["map_polled"], state["map_kept"] = None, drawing.token
+        state["map_polled"], state["map_kept"] = None, (opened.name, drawing.token)
         st.rerun()  # before anything is drawn, for of two pictures in a row a browser may see only the last
     if not drawing.done.is_set():
         state["map_polled"] = drawing.token
     try:
         data = view_of(opened, drawing)
     except RagError as exc:
-        data = {**_blank(opened.name), "status": str(exc)}
+        data = {**_blank(opened.name), "status": told(str(exc))}
     except Exception:
         log.exception("drawing the map failed")
         data = {**_blank(opened.name), "status": OUR_FAULT}
@@ -140,7 +143,7 @@ def view_of(opened: Opened, drawing: Drawing) -> Json:
     if found is None:
         if drawing.drawn.is_set():
             fault = drawing.fault
-            return {**_blank(opened.name), "status": str(fault) if isinstance(fault, RagError) else OUR_FAULT}
+            return {**_blank(opened.name), "status": told(str(fault)) if isinstance(fault, RagError) else OUR_FAULT}
         return {**_blank(opened.name), "status": "Drawing the map of the passages"}
     if not found.total:
         words = "The passages are still being read. The map comes with the first ones that are done."
@@ -278,11 +281,10 @@ def _answer_wish(opened: Opened, found: PassageMap, layout: Layout) -> str:
     try:
         if kind == "question":
             state["map_pin"] = pin_question(opened, found, layout, value)
-            opened.warm = True
         else:
             state["map_pin"] = pin_passage(opened.index, found, layout, value)
     except RagError as exc:
-        return str(exc)
+        return told(str(exc))
     finally:
         state["map_asked"] = state.get("map_asked", 0) + 1
     return ""
@@ -378,26 +380,41 @@ def _open(index: Index) -> None:
 
 def _ask() -> None:
     question = _sent("ask")
-    if isinstance(question, str) and question.strip():
-        put_question(question.strip())
+    if isinstance(question, str) and (question := question[:MAX_QUESTION].strip()):
+        put_question(question)
 
 
 def put_question(question: str) -> None:
-    state = st.session_state
-    state.update(map_wish=("question", question), map_pin_of=None, map_linked=None)
-    write_address(q=question)
+    _wish("question", question)
+    write_address(index=st.session_state["map_index"], q=question)
 
 
 def _like() -> None:
     [chunk_id] = _ids([_sent("like")]) or [-1]
     if chunk_id >= 0:
-        st.session_state.update(map_wish=("passage", chunk_id), map_pin_of=None, map_linked=None)
+        _wish("passage", chunk_id)
         write_address(q=None)
 
 
 def _clear() -> None:
-    st.session_state.update(map_wish=None, map_pin=None, map_pin_of=None, map_linked=None)
+    _unpin()
     write_address(q=None)
+
+
+def _wish(kind: str, value: str | int) -> None:
+    """Let the next look at the map pin that, in place of whatever a link may have brought."""
+    st.session_state.update(map_wish=(kind, value), map_pin_of=None, map_linked=None)
+
+
+def _unpin() -> None:
+    st.session_state.update(map_wish=None, map_pin=None, map_pin_of=None, map_linked=None)
+
+
+def _named_question() -> str | None:
+    """The question for the address: one that a link brought and that is not pinned yet, or the one that is."""
+    kind, value = st.session_state.get("map_wish") or ("", None)
+    question: str | None = st.session_state.get("map_linked") or (value if kind == "question" else None)
+    return question
 
 
 def _layout() -> None:

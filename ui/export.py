@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rag.types import Answer, Citation
-from ui.render import Passage
+from ui.render import NEAREST, Passage
 from ui.threads import Numbering, Thread, Turn
 
 NO_SOURCE = "no source says this"
-NEAREST = "These passages came nearest; none answers the question."
 NEAR_MISS = "What they say that comes near:"
 _LONGEST_NAME = 60  # characters of a file name, without its ending
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)  # on Windows, with any ending
@@ -48,14 +47,32 @@ class Entry:
         return [cls(turn.answer, turn.asked_at) for turn in turns]
 
 
-def thread_markdown(thread: Thread, turns: Sequence[Turn]) -> str:
-    """A thread as Markdown."""
-    return markdown(Entry.of(turns), title=thread.title, index=thread.index)
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What is exported: a thread, or one answer of it."""
 
+    title: str
+    index: str  # name of the index that was asked
+    entries: Sequence[Entry]
+    one: int | None = None  # position of the answer that it can be instead
 
-def thread_html(thread: Thread, turns: Sequence[Turn]) -> str:
-    """A thread as one HTML file."""
-    return html(Entry.of(turns), title=thread.title, index=thread.index)
+    @classmethod
+    def of(cls, thread: Thread, turns: Iterable[Turn], one: int | None = None) -> Exported:
+        """A thread that was kept."""
+        return cls(thread.title, thread.index, Entry.of(turns), one)
+
+    @property
+    def alone(self) -> Exported:
+        """That one answer."""
+        assert self.one is not None
+        entry = self.entries[self.one]
+        return Exported(entry.answer.question, self.index, [entry])
+
+    def markdown(self) -> str:
+        return markdown(self.entries, title=self.title, index=self.index)
+
+    def html(self) -> str:
+        return html(self.entries, title=self.title, index=self.index)
 
 
 def file_name(title: str, ending: str) -> str:

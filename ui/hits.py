@@ -76,16 +76,23 @@ def excerpt(text: str, spans: Sequence[Span], *, at_most: int = EXCERPT) -> Span
     return start, end
 
 
-def hit_view(hit: Hit, query: Query, *, around: Wide | None = None, why: Explanation | None = None) -> Json:
+def hit_view(
+    hit: Hit, query: Query, *, marked: bool = True, around: Wide | None = None, why: Explanation | None = None
+) -> Json:
     """One passage of the list.
 
     Args:
         hit: that was found.
-        query: whose words are marked.
+        query: that it was found for.
+        marked: whether the query's words are; of one that is itself a passage, they would be nearly all.
         around: the wider passage it stands in, where that was asked for.
         why: where that was asked for.
     """
     passage, text = passage_of(hit), hit.chunk.text
+
+    def spans_of(some: str) -> list[Span]:
+        return matched(some, query) if marked else []
+
     view: Json = {
         "id": hit.chunk_id,
         "source": passage.source,
@@ -98,9 +105,9 @@ def hit_view(hit: Hit, query: Query, *, around: Wide | None = None, why: Explana
     if around is not None and around.text[hit.chunk.start - around.start :].startswith(text):
         at = hit.chunk.start - around.start
         marks = hidden(around.text) if is_markdown else []
-        view["around"] = parts(around.text, matched(around.text, query), hidden=marks, within=(at, at + len(text)))
+        view["around"] = parts(around.text, spans_of(around.text), hidden=marks, within=(at, at + len(text)))
     else:
-        spans = matched(text, query)
+        spans = spans_of(text)
         start, end = excerpt(text, spans)
         view["cut"] = [start > 0, end < len(text)]
         marks = hidden(text) if is_markdown else []
@@ -199,10 +206,8 @@ def plain_query(text: str) -> str:
     return re.sub(r"(?<!\S)-(?=\w)", " ", text).strip()
 
 
-def count_line(hits: Sequence[Hit], *, seconds: float, more: bool) -> str:
+def count_line(n: int, files: int, *, seconds: float, more: bool) -> str:
     """How many passages of how many files, and how long it took."""
-    files = len({hit.chunk.doc_id for hit in hits})
-    n = len(hits)
     passages = f"{'The first ' if more else ''}{n:,} passage{'' if n == 1 else 's'}"
     return f"{passages} in {files:,} file{'' if files == 1 else 's'} · {max(seconds, 0.01):.2f} s"
 

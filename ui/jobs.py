@@ -1,7 +1,7 @@
 """Readings of this server: what waits, runs and has ended, for every session and tab to see and to stop.
 
 A reading survives the page that began it. Of one index one is read at a time; the next waits its turn. What is not
-finished is noted beside the index, so that it can go on after the server was stopped.
+finished is noted beside the index, so that it can go on after the server was stopped, or what made it fail was mended.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ class Job:
     seconds_left: float | None = None  # None until it can be told
     finished: Finished | None = None  # once stopped or done
     problem: str = ""  # why it failed
-    can_go_on: bool = True  # another try may do it
 
     @property
     def is_over(self) -> bool:
@@ -112,13 +111,21 @@ class Jobs:
         jobs = self.of(index)
         return jobs[-1] if jobs and all(job.is_over for job in jobs) else None
 
-    def indexes(self) -> list[Path]:
-        """The indexes that are read into, or wait for it."""
+    def begun(self, folder: Path) -> list[Path]:
+        """The indexes of a folder that were begun to be read: those that still are, then the others, the latest first.
+
+        Last come those that an earlier server left unread.
+        """
+        folder = folder.absolute()
         with self._changed:
-            return list(dict.fromkeys(job.task.index for job in self._jobs.values() if not job.is_over))
+            jobs = [job for job in self._jobs.values() if job.task.index.parent == folder]
+        going = [job.task.index for job in jobs if not job.is_over]
+        over = [job.task.index for job in reversed(jobs) if job.is_over]
+        noted = sorted(note.parent for note in folder.glob(f"*/{NOTE}"))
+        return list(dict.fromkeys([*going, *over, *noted]))
 
     def unfinished(self, index: Path) -> list[Task]:
-        """What an earlier server, or one that was stopped, left unread, if nobody reads it just now."""
+        """What a reading that was stopped or failed, or an earlier server, left unread, if nobody reads just now."""
         index = index.absolute()
         with self._changed:
             if self.active(index) is not None:
@@ -126,14 +133,17 @@ class Jobs:
             tasks = _noted(index)
         return tasks if tasks and who_writes(index) is None else []
 
-    def dismiss(self, index: Path) -> None:
-        """Speak no more of the readings of an index that are over, nor of what was left unread."""
+    def dismiss(self, index: Path) -> list[Task]:
+        """Speak no more of the readings of an index that are over, nor of what was left unread; returns the latter."""
         with self._changed:
             for job in self.of(index):
                 if job.is_over:
                     del self._jobs[job.number], self._stops[job.number]
-            _note(index.absolute(), [job.task for job in self.of(index)])
+            going = [job.task for job in self.of(index)]
+            left = [task for task in _noted(index.absolute()) if not any(task.does_as(other) for other in going)]
+            _note(index.absolute(), going)
             self._changed.notify_all()
+            return left
 
     def wait(self, number: int, until: Callable[[Job], bool], *, seconds: float) -> Job:
         """The job as soon as a condition holds of it; raises `TimeoutError` if it does not within that time."""
@@ -150,28 +160,38 @@ class Jobs:
                 if not queue:
                     del self._queues[index]
                     return
-                number = queue.popleft()
-                job = self._jobs.get(number)
+                job = self._jobs.get(queue.popleft())
                 if job is None or job.is_over:  # it was stopped while it waited
                     continue
+                stop = self._stops[job.number]
                 self._put(replace(job, state="running"))
-            speed = _Speed(self._clock)
-
-            def tell(told: Told, number: int = number, speed: _Speed = speed) -> None:
-                with self._changed:
-                    self._put(_after(self._jobs[number], told, speed))
-
             try:
-                self._read(job.task, tell, self._stops[number])
-            except Exception:
+                self._read_one(job, stop)
+            except Exception:  # a fault of ours in one leaves the others their turn
                 log.exception("reading failed")
-                tell(Failed("Something went wrong while reading. What was read is kept.", can_go_on=True))
+
+    def _read_one(self, job: Job, stop: threading.Event) -> None:
+        """Do one, and put down what it came to. From the moment it tells that, it may be dismissed, and is gone."""
+        speed = _Speed(self._clock)
+
+        def tell(told: Told) -> None:
             with self._changed:
-                if not self._jobs[number].is_over:
-                    self._put(replace(self._jobs[number], state="failed", problem="Reading broke off."))
-                ended = self._jobs[number]
-                if ended.state == "done" or (ended.state == "failed" and not ended.can_go_on):
-                    _note(index, [task for task in _noted(index) if not task.does_as(job.task)])
+                if (now := self._jobs.get(job.number)) is None:
+                    return
+                now = _after(now, told, speed)
+                if now.state == "done":
+                    _note(job.task.index, [task for task in _noted(job.task.index) if not task.does_as(job.task)])
+                self._put(now)
+
+        try:
+            self._read(job.task, tell, stop)
+        except Exception:
+            log.exception("reading failed")
+            tell(Failed("Something went wrong while reading. What was read is kept."))
+        with self._changed:
+            ended = self._jobs.get(job.number)
+            if ended is not None and not ended.is_over:
+                self._put(replace(ended, state="failed", problem="Reading broke off."))
 
     def _put(self, job: Job) -> None:
         self._jobs[job.number] = job
@@ -198,8 +218,8 @@ def _after(job: Job, told: Told, speed: _Speed) -> Job:
             return replace(job, waits_for=who)
         case Finished(report):
             return replace(job, state="stopped" if report["stopped"] else "done", finished=told, waits_for="")
-        case Failed(problem, can_go_on):
-            return replace(job, state="failed", problem=problem, can_go_on=can_go_on, waits_for="")
+        case Failed(problem):
+            return replace(job, state="failed", problem=problem, waits_for="")
 
 
 class _Speed:

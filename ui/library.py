@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import streamlit as st
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from rag.errors import RagError, UsageError
 from rag.index import Index, checked_name
 from rag.locks import who_writes
 from rag.store import FileState
-from ui.access import is_public, owner
+from ui import sample
+from ui.access import is_public, owner, told
 from ui.components import component
-from ui.jobs import NOTE, jobs
+from ui.jobs import jobs
 from ui.keeping import FILE_NAME
-from ui.limits import UPLOADS_AT_ONCE, upload_mb
+from ui.limits import UPLOADS_AT_ONCE, session_mb, upload_mb
 from ui.reading import Task
-from ui.render import Json
+from ui.render import Json, find_indexes
 from ui.shelf import (
     Look,
     Standing,
@@ -33,31 +38,35 @@ from ui.shelf import (
     reading_view,
     removal_words,
 )
-from ui.shell import Opened, Place, message, open_index, write_address
+from ui.shell import Opened, Place, bring, open_index, write_address
 from ui.threads import Threads
-from ui.uploads import clean_name, drop_unread, refusal, take
+from ui.uploads import clean_name, drop_unread, refusal, take, too_much
 
 FIRST_NAME = "documents"  # of the first index, where its folder's name will not do
+GONE = "This index was renamed or deleted meanwhile."
 LOCKED = "Files are being read. Stop that, or remove them when it is done."
 _LIVELY_S, _CALM_S = 1.0, 5.0  # between two looks at a reading, and at whether another tab or program began one
 
-# The keys of what this page keeps in the session: `library.look`, `.said`, `.dialog`, `.problem`, `.chosen`, `.drop`.
+# The keys of what this page keeps in the session: `library.look`, `.said`, `.dialog`, `.problem`, `.chosen`, `.drop`,
+# and `.of`, the index that was shown last.
 
 
 def page(place: Place) -> None:
-    if place.missing:
-        message(f"There is no index {place.missing!r} here.", "Choose another at the top right.")
-        return
+    if place.missing:  # another is shown, by its name
+        was_shown = st.session_state.get("library.of") == str(place.folder / place.missing)
+        _say(GONE if was_shown else f"There is no index {place.missing!r} here.")
+        st.session_state["missing"] = None
     write_address(index=place.name)
-    home = _home(place)
-    if st.session_state.get("library.of") != str(place.path):  # another index: its files are others
+    home = home_of(place)
+    if (before := st.session_state.get("library.of")) != str(place.path):  # another index: its files are others
         st.session_state.update({"library.of": str(place.path), "library.look": Look()})
         _choose_none()
+        _close_of(before)
     try:
         opened = place.opened()
     except RagError as exc:
         if jobs().active(home) is None:
-            _head({"kind": "head", "title": f"{place.name} cannot be read.", "text": str(exc)})
+            _head({"kind": "head", "title": f"{place.name} cannot be read.", "text": told(str(exc))})
             _buttons(None)
             _dialog(place)
             return
@@ -69,21 +78,27 @@ def page(place: Place) -> None:
         st.fragment(_summary, run_every=every)(opened)
         _buttons(opened)
     add(home)
-    reading(home, is_made=opened is not None)
+    reading(told_of(place), is_made=opened is not None)
     if opened is not None:
         st.fragment(_files, run_every=every)(opened)
     _dialog(place)
 
 
-def _home(place: Place) -> Path:
-    """The folder of the index that is added to; where there is none yet, the one that is being made or left unmade."""
+def home_of(place: Place) -> Path:
+    """The folder of the index that is added to; where there is none yet, the one that is being made or left unmade.
+
+    One's own files never go where the sample was begun.
+    """
     if place.path is not None:
         return place.path.absolute()
-    folder = place.folder.absolute()
-    begun = [index for index in jobs().indexes() if index.parent == folder]
-    begun += [note.parent for note in sorted(folder.glob(f"*/{NOTE}"))]
-    kept = st.session_state.get("library.home")
-    return begun[0] if begun else Path(kept) if kept else folder / FIRST_NAME
+    own = (index for index in jobs().begun(place.folder) if index.name != sample.NAME)
+    return next(own, place.folder.absolute() / FIRST_NAME)
+
+
+def told_of(place: Place) -> Path:
+    """The folder of the index whose readings are told of; where there is none, the one begun last, the sample too."""
+    begun = jobs().begun(place.folder) if place.path is None else []
+    return begun[0] if begun else home_of(place)
 
 
 # What is in the index
@@ -117,7 +132,7 @@ def _files(opened: Opened) -> None:
     look = _look()
     locked = LOCKED if jobs().active(opened.index.path) is not None else ""
     view = {
-        **files_view(files_of(opened.index), look, locked=locked),
+        **files_view(files_of(opened.index), look, locked=locked, paths=_may_name_paths()),
         "choice": st.session_state.get("library.choice", 0),
     }
     component("library")(key="library-files", data=view, on_do_change=_do_files)
@@ -159,7 +174,7 @@ def look_or_remove(event: Mapping[str, Any]) -> None:
 def add(home: Path) -> None:
     """Where files are dropped and a folder is named; what is added goes to the index in that folder."""
     if _may_name_paths():
-        files, folder = st.columns(2, gap="medium", vertical_alignment="bottom")
+        files, folder = st.columns(2, gap="medium", vertical_alignment="top")
         with files:
             _drop(home)
         with folder:
@@ -178,24 +193,25 @@ def _drop(home: Path) -> None:
     key = f"library.drop.{st.session_state.setdefault('library.drop', 0)}"
     with st.container(key="hand"):
         st.file_uploader(
-            "Add files: drop them here",
+            f"Add files: drop them here, up to {upload_mb()} MB each",
             accept_multiple_files=True,
             max_upload_size=upload_mb(),
             key=key,
             on_change=_take,
-            args=(home, key),
+            args=(home, key, is_there(home)),
         )
 
 
 def _name(home: Path) -> None:
     with st.form("library.folder", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input("Or a folder on this computer", key="library-path", placeholder="~/Documents", autocomplete="off")
-        st.form_submit_button("Read", on_click=_read_folder, args=(home,))
+        st.form_submit_button("Read", on_click=_read_folder, args=(home, is_there(home)))
 
 
 def _said() -> None:
     """What is said of what was added last; this part also looks at what is dropped."""
-    data = {"kind": "said", "said": st.session_state.get("library.said", []), "limit": upload_mb() * 1024 * 1024}
+    limits = {"limit": upload_mb() * 1024 * 1024, "budget": session_mb() * 1024 * 1024}
+    data = {"kind": "said", "said": st.session_state.get("library.said", []), **limits}
     component("library")(key="library-said", data=data, on_do_change=_do_said)
 
 
@@ -210,6 +226,9 @@ def hear(event: Mapping[str, Any]) -> None:
     match event:
         case {"what": "close"}:
             _say()
+        case {"what": "much", "value": int(size)}:
+            _say(too_much(size))
+            _clear_drop()
         case {"what": "large", "value": {"files": list(files), "all": bool(is_all)}}:
             names = [(clean_name(str(file.get("name"))), int(file.get("size", 0))) for file in files[:UPLOADS_AT_ONCE]]
             lines = [words for name, size in names if (words := refusal(name, size))]
@@ -224,38 +243,66 @@ def _say(*lines: str) -> None:
     st.session_state["library.said"] = list(lines)
 
 
-def _take(home: Path, key: str) -> None:
+def _take(home: Path, key: str, was_there: bool) -> None:
     files = st.session_state.get(key) or []
     if not files:
         return
     _clear_drop()
     try:
+        _keep(home, files, was_there)
+    finally:
+        _let_go(files)
+
+
+def _keep(home: Path, files: Sequence[UploadedFile], was_there: bool) -> None:
+    if _has_gone(home, was_there):
+        return
+    try:
         taken = take(home, files)
     except UsageError as exc:
-        _say(str(exc))
+        _say(told(str(exc)))
         return
-    _say(*taken.refused, *st.session_state.pop("library.large", []))
+    _say(*taken.replaced, *taken.refused, *st.session_state.pop("library.large", []))
     if taken.names:
         title = taken.names[0] if len(taken.names) == 1 else plural(len(taken.names), "file")
         _begin(Task(home, title, uploads=taken.names))
 
 
+def _let_go(files: Sequence[UploadedFile]) -> None:
+    """Forget what was handed over, taken or not: else Streamlit holds it in memory for as long as the tab is open."""
+    ctx = get_script_run_ctx()
+    if ctx is not None and isinstance(ctx.uploaded_file_mgr, MemoryUploadedFileManager):
+        for file in files:
+            ctx.uploaded_file_mgr.remove_file(ctx.session_id, file.file_id)
+
+
 def _clear_drop() -> None:
-    """A new place to drop files on: the old one lets go of what it holds in memory."""
+    """A new place to drop files on, which shows none of those before."""
     st.session_state["library.drop"] = st.session_state.get("library.drop", 0) + 1
 
 
-def _read_folder(home: Path) -> None:
-    if not _may_name_paths():
+def _has_gone(home: Path, was_there: bool) -> bool:
+    """Whether the index that was to be added to has gone since it was drawn; says so then.
+
+    Added to all the same, it would be made again under its old name.
+    """
+    if was_there and not is_there(home):
+        _say(GONE)
+        return True
+    return False
+
+
+def _read_folder(home: Path, was_there: bool) -> None:
+    if not _may_name_paths() or _has_gone(home, was_there):
         return
     try:
         path = named_folder(st.session_state["library-path"])
     except UsageError as exc:
-        _say(str(exc))
+        _say(told(str(exc)))
         return
     st.session_state["library-path"] = ""
     _say()
-    if not (home / "index.sqlite").exists() and not home.exists():
+    if not home.exists():
         home = home.with_name(first_name(path))
     _begin(Task(home, at_home(str(path)), paths=(str(path),)))
 
@@ -289,13 +336,13 @@ def named_folder(typed: str) -> Path:
 def first_name(path: Path) -> str:
     """What the first index is called: as the folder that it is made of, where an index can be called so."""
     try:
-        return checked_name(path.name)
+        name = checked_name(path.name)
     except UsageError:
         return FIRST_NAME
+    return FIRST_NAME if name == sample.NAME else name
 
 
 def _begin(task: Task) -> None:
-    st.session_state["library.home"] = str(task.index)
     st.session_state["library.redraw"] = True
     jobs().start(task)
 
@@ -314,8 +361,13 @@ def reading(home: Path, *, is_made: bool | None = None) -> None:
     st.session_state.pop("library.redraw", None)
     is_active = jobs().active(home) is not None
     st.fragment(_reading, run_every=_LIVELY_S if is_active else _CALM_S)(
-        home, is_active, _made(home) if is_made is None else is_made
+        home, is_active, _made(home) if is_made is None else is_made, _begun(home.parent)
     )
+
+
+def _begun(folder: Path) -> tuple[bool, list[Path]]:
+    """Whether there is an index in a folder, and which one is told of where there is none: any tab may change both."""
+    return bool(find_indexes(folder)), jobs().begun(folder)[:1]
 
 
 def _made(home: Path) -> bool:
@@ -327,16 +379,22 @@ def _made(home: Path) -> bool:
     return True
 
 
-def _reading(home: Path, was_active: bool, was_made: bool) -> None:
+def is_there(home: Path) -> bool:
+    """Whether the folder holds an index, though perhaps one that cannot be opened."""
+    return (home / "index.sqlite").is_file()
+
+
+def _reading(home: Path, was_active: bool, was_made: bool, had_begun: tuple[bool, list[Path]]) -> None:
     active = jobs().active(home)
     redraw = st.session_state.pop("library.redraw", False)
-    if redraw or (active is not None) != was_active or (not was_made and _made(home)):
+    has_begun = not was_made and (_made(home) or _begun(home.parent) != had_begun)
+    if redraw or (active is not None) != was_active or has_begun:
         st.rerun()  # the table, what may be removed, and how often this looks
     job = active or jobs().latest(home)
     queued = [waits for waits in jobs().of(home) if not waits.is_over and waits is not job]
     unfinished = jobs().unfinished(home) if job is None else []
     other = (who_writes(home) or "") if job is None else ""
-    view = reading_view(job, queued=queued, unfinished=unfinished, other=other)
+    view = reading_view(job, queued=queued, unfinished=unfinished, other=other, paths=_may_name_paths())
     component("library")(key="library-reading", data=view, on_do_change=_do_reading)
     st.session_state["library.reading"] = str(home)
 
@@ -357,11 +415,9 @@ def steer(home: Path, event: Mapping[str, Any]) -> None:
             for task in jobs().unfinished(home) or ([last.task] if last else []):
                 jobs().start(task)
         case {"what": "dismiss"}:
-            unread = [name for task in jobs().unfinished(home) for name in task.uploads]
-            jobs().dismiss(home)
-            if unread and _made(home):
-                with Index.open(home) as index:
-                    drop_unread(index, unread)
+            left = {name for task in jobs().dismiss(home) for name in task.uploads}
+            wanted = {name for job in jobs().of(home) for name in job.task.uploads}  # by a reading that goes on
+            drop_unread(home, left - wanted)
         case {"what": "aside"}:
             st.session_state["library.look"] = Look(standing="aside")
             st.session_state["library.redraw"] = True
@@ -392,6 +448,8 @@ def _dialog(place: Place) -> None:
 
 
 def _check(opened: Opened) -> None:
+    if _has_gone(opened.index.path, was_there=True):
+        return
     origins = opened.index.origins()
     _say()
     _begin(Task(opened.index.path.absolute(), f"all of {opened.name}", origins.paths, origins.uploads))
@@ -408,6 +466,14 @@ def _close() -> None:
     st.session_state.update({"library.dialog": None, "library.problem": ""})
 
 
+def _close_of(index: str | None) -> None:
+    """Close the dialog of an index that is shown no longer: left open, it would ask about another."""
+    if st.session_state.get("library.dialog"):
+        _close()
+        if index and not is_there(Path(index)):
+            _say(GONE)
+
+
 def _words(*lines: str) -> None:
     component("library")(key="library-words", data={"kind": "words", "lines": [line for line in lines if line]})
 
@@ -419,10 +485,26 @@ def _problem() -> None:
 
 
 def _confirm(label: str) -> bool:
-    """Two buttons at the end of a dialog; whether the first was pressed."""
+    """Two buttons at the end of a dialog; whether the one that does it was pressed."""
     with st.container(horizontal=True, horizontal_alignment="right"):
         cancel = st.button("Cancel", key="library.cancel")
         confirmed = st.button(label, type="primary", key="library.confirm")
+    return _answered(confirmed, cancel)
+
+
+def _ask_name(label: str, value: str = "") -> str | None:
+    """A box for a name and two buttons; the name once it is to be so, by the button or by Enter."""
+    with st.form("library.naming", border=False):
+        name = st.text_input("Name", value=value, key="library.name", max_chars=80)
+        _problem()
+        # Enter presses the first button of a form: the style sheet shows it last, as in the other dialogs.
+        with st.container(key="library-naming-buttons", horizontal=True):
+            confirmed = st.form_submit_button(label, type="primary", key="library.confirm")
+            cancel = st.form_submit_button("Cancel", key="library.cancel")
+    return name if _answered(confirmed, cancel) else None
+
+
+def _answered(confirmed: bool, cancel: bool) -> bool:
     if cancel:
         _close()
         st.rerun()
@@ -434,7 +516,7 @@ def _try(act: Any, *arguments: Any) -> None:
     try:
         act(*arguments)
     except RagError as exc:
-        st.session_state["library.problem"] = str(exc)  # the dialog stays open, and shows it
+        st.session_state["library.problem"] = told(str(exc))  # the dialog stays open, and shows it
     else:
         _close()
     st.rerun()
@@ -444,14 +526,15 @@ def _try(act: Any, *arguments: Any) -> None:
 def _removing(place: Place) -> None:
     opened = place.opened()
     assert opened is not None
-    chosen: frozenset[str] | None = st.session_state.get("library.chosen")
-    files = matching(files_of(opened.index), _look())
-    if chosen is not None:
-        files = [file for file in files_of(opened.index) if file_id(file) in chosen]
+    every = files_of(opened.index)
+    if st.session_state.get("library.chosen") is None:  # all that were found: what is found later was not asked about
+        st.session_state["library.chosen"] = frozenset(map(file_id, matching(every, _look())))
+    chosen: frozenset[str] = st.session_state["library.chosen"]
+    files = [file for file in every if file_id(file) in chosen]
     if not files:
         _close()
         st.rerun()
-    _words(*removal_words(files, files_of(opened.index), opened.name))
+    _words(*removal_words(files, every, opened.name, paths=_may_name_paths()))
     _problem()
     if _confirm("Remove"):
         with st.spinner(f"Removing {plural(len(files), 'file')}"):
@@ -467,9 +550,7 @@ def _remove(opened: Opened, files: Sequence[FileState]) -> None:
 
 @st.dialog("Rename index", on_dismiss=_close)
 def _renaming(place: Place) -> None:
-    name = st.text_input("Name", value=place.name or "", key="library.name", max_chars=80)
-    _problem()
-    if _confirm("Rename"):
+    if (name := _ask_name("Rename", place.name or "")) is not None:
         _try(_rename, place, name)
 
 
@@ -481,16 +562,17 @@ def _rename(place: Place, name: str) -> None:
     _forget(place)
     renamed = Index.rename(place.path, name)
     jobs().dismiss(place.path)  # what is not finished is noted in the folder, and goes with it
-    _threads(place).rename_index(place.path.name, renamed.name)
     _choose(renamed.name)
+    try:
+        _threads(place).rename_index(place.path.name, renamed.name)
+    except RagError as exc:  # the dialog is done all the same: what it asks has happened
+        _say(f"The index was renamed; its threads still name it {place.name}: {told(str(exc))}")
 
 
 @st.dialog("New index", on_dismiss=_close)
 def _making(place: Place) -> None:
     _words("An index is a set of documents that are asked together.")
-    name = st.text_input("Name", key="library.name", max_chars=80)
-    _problem()
-    if _confirm("Make it"):
+    if (name := _ask_name("Make it")) is not None:
         with st.spinner("Making it"):
             _try(_make, place, name)
 
@@ -535,14 +617,16 @@ def _delete(place: Place, forget_threads: bool) -> None:
     _must_rest(place.path)
     _forget(place)
     Index.delete(place.path)
-    if forget_threads:
-        _threads(place).remove_all(index=place.path.name, owner=owner())
     jobs().dismiss(place.path)
     _say(f"The index {place.name} was deleted.")
+    if forget_threads:
+        try:
+            _threads(place).remove_all(index=place.path.name, owner=owner())
+        except RagError as exc:  # the dialog is done all the same: pressed again, it would ask about another index
+            _say(f"The index was deleted; its threads could not be removed: {told(str(exc))}")
     left = [name for name in place.names if name != place.name]
     if left:
         _choose(left[0])
-    st.session_state.pop("library.home", None)
 
 
 def _must_rest(path: Path) -> None:
@@ -553,10 +637,11 @@ def _must_rest(path: Path) -> None:
 def _forget(place: Place) -> None:
     """Let go of an index, for whoever comes next; those that have it at hand finish what they are at."""
     assert place.path is not None
-    open_index.clear(str(place.path), (place.path / "index.sqlite").stat().st_ino)
+    with suppress(OSError):  # it has gone already
+        open_index.clear(str(place.path), (place.path / "index.sqlite").stat().st_ino)
     _FILES.pop(str(place.path.absolute()), None)
 
 
 def _choose(name: str) -> None:
     """Go to another index with the next run, as a link to it would."""
-    st.query_params["index"] = name
+    bring(index=name)

@@ -6,9 +6,8 @@ served as a type that would run as part of this page.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import replace
-from pathlib import Path, PurePath
+import re
+from pathlib import Path, PurePosixPath
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -16,14 +15,16 @@ from starlette.routing import Route
 
 from rag.errors import RagError
 from rag.index import Index
-from rag.store import SourceFile
+from rag.loaders import format_of
+from ui.access import told
 from ui.render import find_indexes
-from ui.sources import File, file_now
+from ui.sources import file_as_read
 
 _LOCKED = {  # beside what ui/server.py puts on every response, nosniff among it
     "cache-control": "private, no-store",
     "cross-origin-resource-policy": "same-origin",
 }
+_JSONL = re.compile(r".*?\.(?:jsonl|ndjson)(?=#)", re.IGNORECASE)  # before what a line is called
 
 
 def route(indexes: Path) -> Route:
@@ -46,9 +47,9 @@ def response(indexes: Path, name: str, source: str) -> Response:
         return _refused(f"There is no index {name!r} here.")
     try:
         with Index.open(indexes / name) as index:
-            file = _as_read(index.file(source))
+            file = file_as_read(index.file(source))
     except RagError as exc:
-        return _refused(str(exc))
+        return _refused(told(str(exc)))
     if file.path is None:
         reasons = {"changed": "This file changed after it was read.", "gone": "This file is not where it was any more."}
         return _refused(reasons.get(file.state, "No file stands behind this document."))
@@ -61,22 +62,15 @@ def response(indexes: Path, name: str, source: str) -> Response:
         file.path,
         media_type=media_type,
         headers=headers,
-        filename=PurePath(file.path).name,
+        filename=_file_name(source, file.path),
         content_disposition_type=disposition,
     )
 
 
-def _as_read(kept: SourceFile | None) -> File:
-    """The file of a source, by its content: its size and time would pass a link to another file that has the same."""
-    file = file_now(kept)
-    if kept is None or file.path is None or kept.sha256 is None:
-        return file
-    try:
-        with file.path.open("rb") as opened:
-            is_same = hashlib.file_digest(opened, "sha256").digest() == kept.sha256
-    except OSError:
-        return replace(file, state="gone", path=None)
-    return file if is_same else replace(file, state="changed", path=None)
+def _file_name(source: str, path: Path) -> str:
+    """What people call the file: the copy of an upload is called otherwise, and a line of JSONL is part of a file."""
+    file = _JSONL.match(source) if format_of(path) == "jsonl" else None
+    return PurePosixPath(file[0] if file else source).name
 
 
 def _begins_as_pdf(path: Path) -> bool:

@@ -17,6 +17,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from rag.errors import RagError
+from ui.access import told
 from ui.components import component
 from ui.render import Json, Passage
 from ui.shell import OUR_FAULT, Place
@@ -68,11 +69,6 @@ def put_away(*pages: str) -> None:
     st.session_state["panes"] = {path: pane for path, pane in panes.items() if path.rpartition("/")[2] not in pages}
 
 
-def opened_number() -> int:
-    """The number of the passage that is shown, from 1; 0 where the pane is closed."""
-    return _pane().number
-
-
 @contextmanager
 def beside(place: Place) -> Iterator[None]:
     """Lay the page out with the pane at its right, or over its lower half where it is narrow.
@@ -97,7 +93,7 @@ def _source(place: Place) -> None:
     try:
         view = _view(place)
     except RagError as exc:
-        view = _fault(str(exc))
+        view = _fault(told(str(exc)))
     except Exception:
         log.exception("drawing a source failed")
         view = _fault(OUR_FAULT)

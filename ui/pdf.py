@@ -35,6 +35,7 @@ _CAN_GO = (
     "".join(map(chr, range(0x21))) + "\x7f\xa0\u2028\u3000\uffff\ufffe"
 )  # white space, and glyphs without a letter
 
+Version = tuple[int, ...]  # of a file
 Box = tuple[float, float, float, float]  # left, top, width, height as shares of the page's, from its upper left
 
 
@@ -50,14 +51,17 @@ class PageImage:
     boxes: tuple[Box, ...] | None  # one for each stretch of a line; None where they cannot be told exactly
 
 
-def page_image(
-    path: str, version: tuple[int, int], number: int, text: str, spans: Sequence[tuple[int, int]]
-) -> PageImage:
+def version_of(status: os.stat_result) -> Version:
+    """What tells a file from another in its place, and from itself after a change: the last of it nobody can set."""
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def page_image(path: str, version: Version, number: int, text: str, spans: Sequence[tuple[int, int]]) -> PageImage:
     """A page with the boxes of some spans of its text.
 
     Args:
         path: of the file.
-        version: its size and time; what was drawn of another one is not shown again.
+        version: as `version_of` gives it; what was drawn of another one is not shown again.
         number: of the page, from 1.
         text: of the page, as the index keeps it.
         spans: in characters of that text.
@@ -69,9 +73,7 @@ def page_image(
 
 
 @lru_cache(maxsize=_PAGES_KEPT)
-def _drawn(
-    path: str, version: tuple[int, int], number: int, text: str, spans: tuple[tuple[int, int], ...]
-) -> PageImage:
+def _drawn(path: str, version: Version, number: int, text: str, spans: tuple[tuple[int, int], ...]) -> PageImage:
     reply: Any = _worker().call(
         {"path": path, "version": list(version), "number": number, "text": text, "spans": [list(s) for s in spans]}
     )
@@ -103,8 +105,7 @@ def draw(request: Mapping[str, Any]) -> dict[str, Any]:
         file = open(request["path"], "rb")  # noqa: SIM115  PDFium reads from it until it is closed below
     except OSError as exc:
         raise LoadError(f"cannot be read: {exc.strerror}") from exc
-    status = os.fstat(file.fileno())
-    if [status.st_size, status.st_mtime_ns] != request["version"]:
+    if list(version_of(os.fstat(file.fileno()))) != request["version"]:
         raise LoadError("changed just now")
     try:
         pdf = pypdfium2.PdfDocument(file, autoclose=True)

@@ -1,7 +1,8 @@
 """One reading of files into an index, and how it is done in a process of its own.
 
-`read_apart` starts `python -m ui.reading`, gives it the task on its standard input, and passes on what it tells. The
-process stops when its standard input is closed: because it was asked to, or because the server is not there any more.
+`read_apart` starts another Python that calls `main`, gives it the task on its standard input, and passes on what it
+tells. That process stops when its standard input is closed: because it was asked to, or because the server is not there
+any more.
 """
 
 from __future__ import annotations
@@ -77,7 +78,6 @@ class Failed:
     """It came to nothing; what was read before is kept."""
 
     problem: str  # in words for people
-    can_go_on: bool = False  # the same again may well do it
 
 
 Told = Standing | Waiting | Finished | Failed
@@ -97,7 +97,8 @@ def read(task: Task, tell: Callable[[Told], None], stop: Event) -> None:
             report = index.ingest(
                 *task.paths,
                 uploads=task.uploads,
-                max_file_mb=upload_mb() if task.uploads else Limits().max_file_mb,
+                # A lower limit of uploads was heeded when they came; here it would take larger files of folders out.
+                max_file_mb=max(upload_mb(), Limits().max_file_mb) if task.uploads else Limits().max_file_mb,
                 progress=counts.progressed,
                 on_change=counts.changed,
                 stop=stop.is_set,
@@ -147,6 +148,10 @@ class _Counts:
 _KINDS: dict[str, type[Told]] = {kind.__name__: kind for kind in (Standing, Waiting, Finished, Failed)}
 
 
+# Ctrl+C in a terminal goes to all that run there. The server ends then, and with it this process's standard input.
+_BEGIN = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from ui.reading import main; main()"
+
+
 def read_apart(task: Task, tell: Callable[[Told], None], stop: Event) -> None:
     """Read in another process, which gives way to this one: the page keeps its share of the machine, and its memory.
 
@@ -154,7 +159,7 @@ def read_apart(task: Task, tell: Callable[[Told], None], stop: Event) -> None:
     """
     here = str(Path(__file__).parents[1])  # where `ui` and `rag` are, also when they are not installed
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "ui.reading"],
+        [sys.executable, "-P", "-c", _BEGIN],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -180,9 +185,7 @@ def read_apart(task: Task, tell: Callable[[Told], None], stop: Event) -> None:
         asked_to_stop.join()
     if not is_over:
         where = f" at {at}" if at else ""
-        tell(
-            Failed(f"Reading broke off{where} (exit code {process.returncode}). What was read is kept.", can_go_on=True)
-        )
+        tell(Failed(f"Reading broke off{where} (exit code {process.returncode}). What was read is kept."))
 
 
 def _close_when(stop: Event, process: subprocess.Popen[str]) -> None:
@@ -219,7 +222,3 @@ def _stop_at_end(stream: TextIO, stop: Event) -> None:
     while stream.readline():
         pass
     stop.set()
-
-
-if __name__ == "__main__":
-    main()

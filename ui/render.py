@@ -8,6 +8,7 @@ from pathlib import Path
 from rag.types import JsonValue
 
 Json = dict[str, JsonValue]
+NEAREST = "These passages came nearest; none answers the question."
 
 
 @dataclass(frozen=True, slots=True)

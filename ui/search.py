@@ -1,12 +1,21 @@
-"""The Search page: ranked passages with their matched words, filters that are exact, and why each was found."""
+"""The Search page: ranked passages with their matched words, filters that are exact, and why each was found.
+
+Its address opens what it shows: `/search?index=…&query=…`. Where they were chosen, `weight=0.75` is the share of
+meaning (0.5 is not written), and `filters=type=pdf;path=bees/**` are conditions as the command line takes them, with
+`%25` for a `%` in one and `%3B` for a `;`. In place of a query, `like=0-44:bees/honey.md` names the characters of a
+document that passages like them are listed for. What is not offered here, or not in the index, counts for nothing.
+"""
 
 from __future__ import annotations
 
+import re
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 import streamlit as st
 
@@ -17,27 +26,27 @@ from rag.passages import widen
 from rag.queries import read_query
 from rag.types import Explanation, Hit
 from ui import pane
+from ui.access import told
 from ui.components import component
 from ui.facets import Facet, Facets
-from ui.hits import (
-    chosen_ids,
-    count_line,
-    hit_view,
-    nothing_found,
-    passage_of,
-    plain_query,
-    without,
-)
+from ui.hits import chosen_ids, count_line, hit_view, nothing_found, passage_of, plain_query, without
+from ui.maps import file_path
 from ui.render import Json
-from ui.shell import Opened, Place, linked, message, write_address
+from ui.shell import Opened, Place, address, linked, message, write_address
 
 KEY = "results"  # of the component
 FIRST, STEP, MOST = 10, 20, 200  # passages shown at first, more at a time, and at most
+# Of the slider. The ends are searches of their own: at 0 the encoder is not asked at all, at 1 no word is looked for.
+# A step away from one brings passages that it could not find, and what late interaction says of the best.
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_OVERLAPPING = 8  # passages that the one others are looked for like may overlap, itself included
 _AROUND = 2  # passages before and behind that are 'around' one
 HELP = """\
 Words are found in all their forms, and what means the same in other words.
 Put words in quotes to find them as they are written: "eight weeks". A hyphen leaves a word out: leave -sick."""
 _MAX_QUERY = 2_000  # characters taken from the box
+_ADDRESS = ("query", "weight", "filters", "like")  # what of the address is this page's own
+_LIKE = re.compile(r"(\d{1,12})-(\d{1,12}):(.+)", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +80,16 @@ class Found:
     seconds: float
 
 
+@dataclass(slots=True)
+class _Latest:
+    """The filters of an index as it was when they were last asked for."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    of: tuple[tuple[int, bytes], str] | None = None  # the change of the index, and the day
+    facets: Facets | None = None
+
+
 def page(place: Place) -> None:
-    _heed_address(place)
     if place.name is None:
         message(
             "Search your documents.", "There is nothing to search yet. Add files on the page Library, then search here."
@@ -83,25 +100,56 @@ def page(place: Place) -> None:
         return
     opened = place.opened()
     assert opened is not None
+    _heed_address(place, opened.index)
     with pane.beside(place):
         component("results")(key=KEY, data=_view(opened), on_do_change=_do)
-    asked = _asked()
-    write_address(index=place.name, query=asked.query if asked.query and not asked.like else None)
+    write_address(index=place.name, **link_to(_asked()))
 
 
-def _heed_address(place: Place) -> None:
-    """A link brings a query; the pane brings a passage to look for others like it."""
+def _heed_address(place: Place, index: Index) -> None:
+    """A link brings what is asked for; the pane brings a passage to look for others like it."""
     state = st.session_state
-    if state.get("searched") != str(place.path):  # another index: its passages and filters are others
+    is_another = state.get("searched") != str(place.path)
+    if is_another:  # its passages and filters are others
         state["searched"] = str(place.path)
-        state["asked"] = replace(_asked(), chosen={}, like=None, k=FIRST, around=frozenset(), why=frozenset())
-    query = linked("query")
-    if query is not None:
-        state["asked"] = Asked(query[:_MAX_QUERY].strip())
+        kept = "" if _asked().like else _asked().query
+        state["asked"] = Asked(kept, weight=_asked().weight)
+    brought = {name: value for name in _ADDRESS if (value := linked(name)) is not None}
+    if brought or (is_another and address().get("index") == place.name):
+        # An address tells all that is asked for: what it brought is what of it has changed.
+        asked = asked_by({**address(), **brought}, facets_of(index))
+        if link_to(asked) != link_to(_asked()):
+            state["asked"] = asked
     like = state.pop("like", None)
     if like is not None:
         wanted = Like(str(like["source"]), int(like["start"]), int(like["end"]))
         state["asked"] = Asked(like=wanted, chosen=_asked().chosen)
+
+
+def link_to(asked: Asked) -> dict[str, str | None]:
+    """What the address says of what is asked for; None is left out of it."""
+    conditions = [c.replace("%", "%25").replace(";", "%3B") for c in asked.chosen.values()]
+    return {
+        "query": None if asked.like else asked.query or None,
+        "like": f"{asked.like.start}-{asked.like.end}:{asked.like.source}" if asked.like else None,
+        "weight": None if asked.weight == DEFAULT_WEIGHT else f"{asked.weight:g}",
+        "filters": ";".join(conditions) or None,
+    }
+
+
+def asked_by(link: Mapping[str, str], facets: Facets) -> Asked:
+    """What an address asks for.
+
+    Args:
+        link: its values by name.
+        facets: of the index; of the filters, those that it offers count.
+    """
+    weights = {f"{weight:g}": weight for weight in WEIGHTS}
+    weight = weights.get(link.get("weight", ""), DEFAULT_WEIGHT)
+    chosen = facets.named(unquote(condition) for condition in link.get("filters", "").split(";"))
+    if place := _LIKE.fullmatch(link.get("like", "")):
+        return Asked(like=Like(place[3], int(place[1]), int(place[2])), weight=weight, chosen=chosen)
+    return Asked(link.get("query", "")[:_MAX_QUERY].strip(), weight=weight, chosen=chosen)
 
 
 def _view(opened: Opened) -> Json:
@@ -117,6 +165,7 @@ def _view(opened: Opened) -> Json:
         "hits": [],
         "more": False,
         "note": "",
+        "acts": st.session_state.get("acts", 0),  # so that the part hears of each, were the list the same as before
     }
     if not asked.query:
         n = opened.index.status().documents
@@ -134,14 +183,14 @@ def _view(opened: Opened) -> Json:
     try:
         found = search(opened, asked)
     except UsageError as exc:
-        return {**view, "title": "This cannot be searched.", "text": str(exc)}
+        return {**view, "title": "This cannot be searched.", "text": told(str(exc))}
     st.session_state["found"] = found
     if not found.hits:
         title, text = nothing_found(asked.query, filtered=bool(asked.chosen))
         return {**view, "title": title, "text": text}
     return {
         **view,
-        "note": count_line(found.hits, seconds=found.seconds, more=found.more),
+        "note": count_line(len(found.hits), n_files(opened.index, found.hits), seconds=found.seconds, more=found.more),
         "more": found.more and asked.k < MOST,
         "hits": hit_views(opened, asked, found.hits),
     }
@@ -153,16 +202,26 @@ def search(opened: Opened, asked: Asked) -> Found:
     Raises:
         UsageError: what is asked has no sense.
     """
-    extra = 0 if asked.like is None else 8  # those that overlap the passage itself are left out
     started = time.perf_counter()
-    hits = opened.pipeline.retriever.search(
-        asked.query, k=asked.k + 1 + extra, weight=asked.weight, where=list(asked.chosen.values())
-    )
+    hits = _ranked(opened, asked)
     seconds = time.perf_counter() - started
     if asked.like is not None:
         hits = without(hits, asked.like.source, asked.like.start, asked.like.end)
-    opened.warm = opened.warm or asked.weight > 0
     return Found(tuple(hits[: asked.k]), len(hits) > asked.k, seconds)
+
+
+def _ranked(opened: Opened, asked: Asked, *, explain: bool = False) -> list[Hit]:
+    """More than are shown: one tells whether there are others, and those that overlap the passage itself go out."""
+    k = asked.k + 1 + (_OVERLAPPING if asked.like else 0)
+    conditions = list(asked.chosen.values())
+    return opened.pipeline.retriever.search(asked.query, k=k, weight=asked.weight, where=conditions, explain=explain)
+
+
+def n_files(index: Index, hits: Sequence[Hit]) -> int:
+    """In how many files passages stand; of one with many lines or records, each is a document."""
+    with index.reading() as view:
+        origins = view.store.origins([hit.chunk_id for hit in hits])
+    return len({file_path(*origins.get(hit.chunk_id, (hit.chunk.doc_id, None))) for hit in hits})
 
 
 def hit_views(opened: Opened, asked: Asked, hits: tuple[Hit, ...]) -> list[Any]:
@@ -171,14 +230,13 @@ def hit_views(opened: Opened, asked: Asked, hits: tuple[Hit, ...]) -> list[Any]:
     wide = {hit.chunk_id: widen(opened.index, [hit], window=_AROUND)[0] for hit in hits if hit.chunk_id in asked.around}
     why: dict[int, Explanation] = {}
     if not asked.why.isdisjoint(hit.chunk_id for hit in hits):
-        explained = opened.pipeline.retriever.search(
-            asked.query, k=len(hits), weight=asked.weight, where=list(asked.chosen.values()), explain=True
-        )
+        explained = _ranked(opened, asked, explain=True)
         why = {hit.chunk_id: hit.explanation for hit in explained if hit.explanation is not None}
     return [
         hit_view(
             hit,
             query,
+            marked=asked.like is None,
             around=wide.get(hit.chunk_id),
             why=why.get(hit.chunk_id) if hit.chunk_id in asked.why else None,
         )
@@ -187,13 +245,19 @@ def hit_views(opened: Opened, asked: Asked, hits: tuple[Hit, ...]) -> list[Any]:
 
 
 def facets_of(index: Index) -> Facets:
-    """The filters of an index, read anew only when something was committed since."""
-    return _facets(str(index.path), index.last_change(), datetime.now().date().isoformat(), index)
+    """The filters of an index, read anew only when something was committed since; those of before are let go."""
+    latest, now = _latest(str(index.path)), datetime.now()
+    with latest.lock:
+        of = index.last_change(), now.date().isoformat()
+        if latest.facets is None or latest.of != of:
+            latest.facets = None  # first, so that there are never two
+            latest.facets, latest.of = Facets(index.facts(), now=now), of
+        return latest.facets
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _facets(path: str, change: tuple[int, bytes], today: str, _index: Index) -> Facets:
-    return Facets(_index.facts(), now=datetime.now())
+def _latest(path: str) -> _Latest:
+    return _Latest()
 
 
 def _with_text(index: Index, asked: Asked) -> Asked:
@@ -233,13 +297,14 @@ def act(event: Mapping[str, Any]) -> None:
     Args:
         event: 'what', and what belongs to it.
     """
+    st.session_state["acts"] = st.session_state.get("acts", 0) + 1
     asked, found = _asked(), st.session_state.get("found") or Found((), False, 0.0)
     ids = [hit.chunk_id for hit in found.hits]
     value = event.get("value")
     match event.get("what"):
         case "search" if isinstance(value, str):
             asked = Asked(value[:_MAX_QUERY].strip(), weight=asked.weight, chosen=asked.chosen)
-        case "weight" if isinstance(value, int | float) and 0 <= value <= 1:
+        case "weight" if isinstance(value, int | float) and value in WEIGHTS:
             asked = replace(asked, weight=float(value), k=FIRST)
         case "choose" if isinstance(value, dict):
             asked = replace(asked, chosen=_choose(asked.chosen, value), k=FIRST)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import UsageError
-from ui.limits import UPLOAD_MB, UPLOAD_VARIABLE
+from ui.limits import ALL_TABS, UPLOAD_MB, UPLOAD_VARIABLE, session_mb
 
 if TYPE_CHECKING:
     from ui.access import Password
@@ -25,6 +25,7 @@ EVERYWHERE = "0.0.0.0"
 LOOPBACK = (ADDRESS, "localhost", "::1")  # names of this machine for itself
 SCRIPT = Path(__file__).with_name("app.py")
 _OWN_ADDRESSES = (ADDRESS, "::1")
+_UPLOADS = "/_stcore/upload_file/"  # then the session's id, a slash and the file's
 _PROXIES_VARIABLE = "FORWARDED_ALLOW_IPS"  # read by uvicorn: who is believed when it says for whom it asks
 
 _Message = MutableMapping[str, Any]
@@ -117,6 +118,7 @@ def serve(
         if not file.is_file():
             raise UsageError(f"no certificate or key in {str(file)!r}: name the two PEM files")
     from ui.access import PUBLIC_VARIABLE, Access, OwnHosts
+    from ui.frame import Frame
     from ui.settings import GENERATOR_VARIABLE
 
     os.environ["FOOTNOTE_INDEXES"] = os.path.abspath(indexes)
@@ -140,6 +142,8 @@ def serve(
             Middleware(OwnHosts, hosts=hosts),
             *([Middleware(Access, password=public.password)] if public else []),
             Middleware(SecurityHeaders, hosts=hosts, port=port),
+            Middleware(Frame),
+            Middleware(UploadBudget),
         ],
     )
     with suppress(KeyboardInterrupt):  # Ctrl+C is how it is stopped
@@ -205,6 +209,90 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+class UploadBudget:
+    """Refuses uploads beyond a budget, of one tab and of all: until they are kept, files are held in memory.
+
+    Streamlit knows a limit of each file only, and takes any number of them, asked for by a page or not.
+    """
+
+    def __init__(
+        self,
+        app: Callable[[_Message, _Receive, _Send], Awaitable[None]],
+        *,
+        held: Callable[[], dict[str, int]] | None = None,
+    ) -> None:
+        """Stand in front of an app.
+
+        Args:
+            app: what takes the files.
+            held: bytes of the files that it holds, by session; by default those of Streamlit.
+        """
+        self._app = app
+        self._held = held or _held
+        self._coming: dict[str, int] = {}  # bytes on their way, by session
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "PUT" or not scope["path"].startswith(_UPLOADS):
+            await self._app(scope, receive, send)
+            return
+        from starlette.exceptions import HTTPException
+        from starlette.responses import PlainTextResponse
+
+        session = scope["path"].removeprefix(_UPLOADS).partition("/")[0]
+        counted, came = _announced(scope), 0
+        if not self._fits(session, counted):
+            await PlainTextResponse(f"{_TOO_MUCH}\n", 413)(scope, receive, send)
+            return
+        self._coming[session] = self._coming.get(session, 0) + counted
+
+        async def counting() -> _Message:  # for the length may not have been announced, or not truly
+            nonlocal counted, came
+            message = await receive()
+            came += len(message.get("body", b""))
+            if (more := came - counted) > 0:
+                if not self._fits(session, more):
+                    raise HTTPException(413, _TOO_MUCH)
+                self._coming[session] += more
+                counted = came
+            return message
+
+        try:
+            await self._app(scope, counting, send)
+        finally:
+            self._coming[session] -= counted
+            if not self._coming[session]:
+                del self._coming[session]
+
+    def _fits(self, session: str, n_bytes: int) -> bool:
+        held, budget = self._held(), session_mb() * 1024 * 1024
+        of_all = sum(held.values()) + sum(self._coming.values()) + n_bytes
+        of_session = held.get(session, 0) + self._coming.get(session, 0) + n_bytes
+        return of_session <= budget and of_all <= ALL_TABS * budget
+
+
+_TOO_MUCH = "More files are on their way than are taken at once: add them in parts."
+
+
+def _announced(scope: _Message) -> int:
+    """The length that a request says it has; 0 where it says none."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _held() -> dict[str, int]:
+    """The bytes of the files that Streamlit holds in memory, by session."""
+    from streamlit import runtime
+    from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+
+    manager = runtime.get_instance().uploaded_file_mgr if runtime.exists() else None
+    if not isinstance(manager, MemoryUploadedFileManager):
+        return {}
+    files = [(session, list(held.values())) for session, held in list(manager.file_storage.items())]
+    return {session: sum(len(file.data) for file in held) for session, held in files}
 
 
 def _told(exc: Exception) -> bool:

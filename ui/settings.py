@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
+from urllib.parse import urlsplit
 
 from rag.calibration import Calibration, Setting, bound, estimated
 from rag.errors import IndexDamagedError, RagError, UsageError
-from rag.generators import EXTRACTIVE, FORMS
+from rag.generators import EXTRACTIVE, FORMS, Generator
 from rag.index import IndexStatus
 from rag.pipeline import DEFAULT_MIN_CONFIDENCE, DEFAULT_PASSAGES
 from ui.access import is_public
@@ -36,7 +37,7 @@ GENERATOR_VARIABLE = "FOOTNOTE_GENERATOR"
 class PipelineArguments(TypedDict, total=False):
     """Of `Pipeline`, beside the retriever."""
 
-    generator: str
+    generator: Generator | str
     passages: int
     max_sentences: int
     min_confidence: float
@@ -200,11 +201,24 @@ def shown_generator(name: str) -> str:
     return rest
 
 
+def privacy(settings: Settings, host: Host) -> str:
+    """Where questions and documents go, in a sentence."""
+    if host.is_public:
+        return "Your questions and files go to the computer that runs this page."
+    from rag.generators.server import is_loopback
+
+    kind, _, rest = settings.generator.partition(":")
+    server = urlsplit(rest.rpartition("@")[2]).hostname if kind == "openai" else None
+    if server is None or is_loopback(server):
+        return "Nothing leaves this computer."
+    return f"Questions, and the passages found for them, are sent to {server}."
+
+
 def encoder_lines(status: IndexStatus) -> tuple[str, str]:
     """What reads the documents of an index, and why that cannot be chosen here."""
     name = status.encoder.rpartition("/")[2]
     return name, (
-        f"Chosen when {status.path.name} was made: what it noted of each passage is read by itself alone. "
+        f"Chosen when {status.path.name} was made: its notes on the passages mean nothing to another model. "
         "To read everything anew with another: rag reembed --encoder MODEL."
     )
 

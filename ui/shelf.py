@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from rag.index import IndexStatus, Origins
 from rag.store import FileState
 from rag.types import JsonValue
 from rag.uploads import UPLOADS
+from ui.access import told
 from ui.jobs import Job
 from ui.reading import Task
 from ui.render import Json
@@ -51,20 +53,21 @@ def matching(files: Sequence[FileState], look: Look) -> list[FileState]:
     return [file for file in files if _is_found(file, look.find) and _stands(file, look.standing)]
 
 
-def files_view(files: Sequence[FileState], look: Look, *, locked: str = "") -> Json:
+def files_view(files: Sequence[FileState], look: Look, *, locked: str = "", paths: bool = True) -> Json:
     """One page of the table.
 
     Args:
         files: all of the index.
         look: what of them is looked at; a page that is not there is the last.
         locked: why none can be removed now, in a sentence; '' where they can.
+        paths: whether the reader may know where things are on this computer.
     """
     found = [file for file in files if _is_found(file, look.find)]
     aside = sum(file.reason is not None for file in found)
     shown = [file for file in found if _stands(file, look.standing)]
     last = max((len(shown) - 1) // ROWS, 0)
     page = min(max(look.page, 0), last)
-    roots = _root_names(files)
+    roots = _root_names(files, paths=paths)
     return {
         "kind": "files",
         "find": look.find,
@@ -90,13 +93,24 @@ def _stands(file: FileState, standing: Standing) -> bool:
     return standing == "all" or (file.reason is not None) == (standing == "aside")
 
 
-def _root_names(files: Sequence[FileState]) -> dict[str, str]:
-    """What stands before the names of files, by root: with several, each folder's own name, or its path."""
-    roots = {file.root for file in files if file.root and file.root != UPLOADS}
+def _root_names(files: Sequence[FileState], *, paths: bool) -> dict[str, str]:
+    """What stands before the names of files, by root: with several, each folder's own name, or its path.
+
+    Who may not know the path is told of folders of one name by numbers.
+    """
+    roots = sorted({file.root for file in files if file.root and file.root != UPLOADS})
     if len(roots) < 2:
         return {}
-    names = Counter(os.path.basename(root) for root in roots)
-    return {root: base if names[base := os.path.basename(root)] == 1 and base else at_home(root) for root in roots}
+    bases = {root: os.path.basename(root) for root in roots}
+    names = Counter(bases.values())
+    if paths:
+        return {root: base if names[base] == 1 and base else at_home(root) for root, base in bases.items()}
+    seen: Counter[str] = Counter()
+    numbered = {}
+    for root, base in bases.items():
+        seen[base] += 1
+        numbered[root] = base if seen[base] == 1 else f"{base} ({seen[base]})"
+    return numbered
 
 
 def _row(file: FileState, roots: Mapping[str, str]) -> Json:
@@ -115,13 +129,16 @@ def _row(file: FileState, roots: Mapping[str, str]) -> Json:
     }
 
 
-def removal_words(files: Sequence[FileState], known: Sequence[FileState], index: str) -> tuple[str, str]:
+def removal_words(
+    files: Sequence[FileState], known: Sequence[FileState], index: str, *, paths: bool = True
+) -> tuple[str, str]:
     """What removing files asks, and what else there is to know; the latter may be empty.
 
     Args:
         files: to be removed.
         known: all of the index.
         index: its name.
+        paths: whether the reader may know where things are on this computer.
     """
     n, copies = len(files), sum(file.root == UPLOADS for file in files)
     question = f"Remove {files[0].name if n == 1 else f'{n:,} files'} from {index}?"
@@ -140,7 +157,7 @@ def removal_words(files: Sequence[FileState], known: Sequence[FileState], index:
         return question, (
             "What is removed of a folder comes back when it is checked for changes, unless a .ragignore there names it."
         )
-    whole = [at_home(root) for root in sorted(roots) if not left[root]]
+    whole = [_named(root, paths=paths) for root in sorted(roots) if not left[root]]
     return question, f"Nothing is left of {' and '.join(whole)} then: it is checked for changes no longer."
 
 
@@ -170,11 +187,11 @@ def facts_view(status: IndexStatus, origins: Origins, *, paths: bool = True) -> 
         origins: of its documents.
         paths: whether the reader may know where things are on this computer.
     """
-    encoder = f"{status.encoder} ({status.encoder_form}). It read the documents, so it also reads the questions."
+    encoder = f"{told(status.encoder)} ({status.encoder_form}). It read the documents, so it also reads the questions."
     facts: list[tuple[str, str]] = [
         ("Documents", f"{status.documents:,} in {plural(status.files, 'file')}"),
         ("Passages", f"{status.chunks:,}" + (f", {status.waiting:,} still to be read" if status.waiting else "")),
-        ("Folders", "\n".join(at_home(root) if paths else os.path.basename(root) for root in status.roots) or "none"),
+        ("Folders", "\n".join(_named(root, paths=paths) for root in status.roots) or "none"),
         ("Added here", plural(len(origins.uploads), "file")),
         ("Size", megabytes(status.bytes) + (f" in {at_home(str(status.path.absolute()))}" if paths else "")),
         ("Reading model", encoder),
@@ -191,7 +208,12 @@ def facts_view(status: IndexStatus, origins: Origins, *, paths: bool = True) -> 
 
 
 def reading_view(
-    job: Job | None, *, queued: Sequence[Job] = (), unfinished: Sequence[Task] = (), other: str = ""
+    job: Job | None,
+    *,
+    queued: Sequence[Job] = (),
+    unfinished: Sequence[Task] = (),
+    other: str = "",
+    paths: bool = True,
 ) -> Json:
     """How a reading goes, or went, in one line.
 
@@ -200,26 +222,35 @@ def reading_view(
         queued: those that wait behind it.
         unfinished: what was left unread, where no reading is under way.
         other: who else writes to the index, in words.
+        paths: whether the reader may know where things are on this computer.
     """
+    title = partial(_title, paths=paths)
     view: Json = {"kind": "reading", "text": "", "more": "", "share": None, "state": "none", "actions": []}
     if job is not None:
-        view.update(_over(job) if job.is_over else _under_way(job))
+        view.update(_over(job, title(job.task)) if job.is_over else _under_way(job, title(job.task)))
         view["number"] = job.number
     elif unfinished:
-        what = unfinished[0].title if len(unfinished) == 1 else f"{len(unfinished)} folders or files"
+        what = title(unfinished[0]) if len(unfinished) == 1 else f"{len(unfinished)} folders or files"
         view.update(
             state="unfinished",
             text=f"The last reading of {what} was not finished.",
             actions=[["go on", "Go on"], ["dismiss", "Leave it"]],
         )
     elif other:
-        view.update(state="other", text=f"Another program writes to this index just now: {other}.")
-    view["queued"] = [{"number": waits.number, "text": f"Next: {waits.task.title}"} for waits in queued]
+        view.update(state="other", text=told(f"Another program writes to this index just now: {other}."))
+    view["queued"] = [{"number": waits.number, "text": f"Next: {title(waits.task)}"} for waits in queued]
     return view
 
 
-def _under_way(job: Job) -> Json:
-    at, title = job.standing, job.task.title
+def _title(task: Task, *, paths: bool) -> str:
+    """What a reading is called: a folder by its path, or by its own name."""
+    if paths or len(task.paths) != 1 or task.uploads:
+        return task.title
+    return _named(task.paths[0], paths=False)
+
+
+def _under_way(job: Job, title: str) -> Json:
+    at = job.standing
     stop: list[JsonValue] = [["stop", "Stop"]]
     if job.state == "waiting":
         return {"state": "running", "text": f"{title} waits for its turn.", "actions": stop}
@@ -227,7 +258,7 @@ def _under_way(job: Job) -> Json:
     if not at.files_in:
         more = "You can ask as soon as the first files are in."
     if job.waits_for:
-        text = f"{title} waits until another program is done: {job.waits_for}."
+        text = told(f"{title} waits until another program is done: {job.waits_for}.")
     elif not at.files_total:
         text = f"Looking through {title}"
     else:
@@ -243,15 +274,18 @@ def _under_way(job: Job) -> Json:
     return {"state": "running", "text": text, "more": more, "share": round(share, 4), "actions": stop}
 
 
-def _over(job: Job) -> Json:
+def _over(job: Job, title: str) -> Json:
     close: list[JsonValue] = ["dismiss", "Close"]
     if job.state == "failed":
-        actions: list[JsonValue] = [["go on", "Try again"], close] if job.can_go_on else [close]
-        return {"state": "failed", "text": f"{job.task.title}: {job.problem}", "actions": actions}
+        return {
+            "state": "failed",
+            "text": f"{title}: {told(job.problem)}",
+            "actions": [["go on", "Try again"], ["dismiss", "Leave it"]],
+        }
     if job.finished is None:  # stopped while it waited
         return {
             "state": "stopped",
-            "text": f"{job.task.title} was not read.",
+            "text": f"{title} was not read.",
             "actions": [["go on", "Read it"], ["dismiss", "Leave it"]],
         }
     report = job.finished.report
@@ -263,7 +297,7 @@ def _over(job: Job) -> Json:
             "more": "What was read is kept, and can be asked.",
             "actions": [["go on", "Go on"], ["dismiss", "Leave it"]],
         }
-    actions = [["aside", "Why"], close] if report["set_aside"] else [close]
+    actions: list[JsonValue] = [["aside", "Why"], close] if report["set_aside"] else [close]
     return {"state": "done", "text": text, "more": more, "actions": actions}
 
 
@@ -310,6 +344,11 @@ def time_left(seconds: float) -> str:
         return f"{max(round(minutes), 1)} min"
     hours, rest = divmod(round(minutes / 10) * 10, 60)
     return f"{hours:.0f} h {rest:.0f} min" if rest else f"{hours:.0f} h"
+
+
+def _named(root: str, *, paths: bool) -> str:
+    """A folder by its path, or by its own name alone."""
+    return at_home(root) if paths else os.path.basename(root)
 
 
 def at_home(path: str) -> str:

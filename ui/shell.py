@@ -12,12 +12,17 @@ from typing import NoReturn
 
 import streamlit as st
 from streamlit.navigation.page import Page
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from rag.errors import RagError
+from rag.generators import EXTRACTIVE, Writer, load_writer
+from rag.generators.writing import WritingGenerator
 from rag.index import Index
 from rag.pipeline import Pipeline
 from rag.retriever import Retriever
+from ui.access import told
 from ui.components import component
+from ui.keeping import storable
 from ui.render import find_indexes
 from ui.settings import Settings, calibration_for
 from ui.suggestions import Suggestions
@@ -40,7 +45,9 @@ class Opened:
     warm: bool = False  # it has answered once, so its model is loaded
     suggestions: Suggestions = field(default_factory=Suggestions)
     _loading: threading.Lock = field(default_factory=threading.Lock)
+    _making: threading.Lock = field(default_factory=threading.Lock)
     _pipelines: dict[str, Pipeline] = field(default_factory=dict)  # by their arguments
+    _written_by: set[str] = field(default_factory=set)  # models that were loaded
 
     @property
     def index(self) -> Index:
@@ -58,12 +65,22 @@ class Opened:
         """
         arguments = settings.pipeline_arguments(calibration_for(settings, self.index.path))
         key = repr(sorted(arguments.items()))
-        with self._loading:
-            if key not in self._pipelines:
-                while len(self._pipelines) >= _PIPELINES_KEPT:
-                    del self._pipelines[next(iter(self._pipelines))]
-                self._pipelines[key] = Pipeline(self.pipeline.retriever, like=self.pipeline, **arguments)
-            return self._pipelines[key]
+        with self._making:
+            if key in self._pipelines:
+                return self._pipelines[key]
+        if settings.generator != EXTRACTIVE:  # it may take minutes, and those who ask for quotes do not wait for it
+            written_by = writer(settings.generator)
+            arguments["generator"] = WritingGenerator(written_by, max_sentences=arguments["max_sentences"])
+        made = Pipeline(self.pipeline.retriever, like=self.pipeline, **arguments)
+        with self._making:
+            self._written_by.add(settings.generator)
+            while len(self._pipelines) >= _PIPELINES_KEPT:
+                del self._pipelines[next(iter(self._pipelines))]
+            return self._pipelines.setdefault(key, made)
+
+    def is_ready(self, settings: Settings) -> bool:
+        """Whether nothing has to be loaded before it answers with these settings."""
+        return self.warm and (settings.generator == EXTRACTIVE or settings.generator in self._written_by)
 
     def warm_up(self) -> None:
         """Load the models that read, if that was not done; who comes meanwhile waits for it."""
@@ -93,7 +110,11 @@ class Place:
         """
         if self.path is None:
             return None
-        return open_index(str(self.path), (self.path / "index.sqlite").stat().st_ino)
+        try:
+            inode = (self.path / "index.sqlite").stat().st_ino
+        except OSError:  # it has gone since its name was found, and opening it says so
+            inode = 0
+        return open_index(str(self.path), inode)
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
@@ -102,31 +123,67 @@ def open_index(path: str, inode: int) -> Opened:
     return Opened(Pipeline(Retriever(Index.open(path))))
 
 
+@st.cache_resource(show_spinner=False, max_entries=2)
+def writer(name: str) -> Writer:
+    """A model that writes, loaded once for all indexes, settings and sessions."""
+    return load_writer(name)
+
+
 def indexes_folder() -> Path:
     return Path(os.environ.get("FOOTNOTE_INDEXES", "indexes"))
 
 
-def linked(name: str) -> str | None:
-    """A value of the address that a link brought since this was last asked; None where it is the one written last.
+def heed_address(page: str) -> None:
+    """Take in what a person brought with the address: by a link, by turning to another page, by Back and Forward.
 
-    Streamlit's own binding of widgets to the address loses the value on Back, so the address is read here.
+    Called once at the beginning of a run of the whole page. At other times the address may be an old one, for the
+    browser sends it along with everything, and may not have heard yet what was written into it.
+
+    Args:
+        page: the last part of its path.
     """
     state = st.session_state
-    seen = state.setdefault("address", {})
-    value = st.query_params.get(name)
-    if value == seen.get(name):
-        return None
-    seen[name] = value
-    return value or ""
+    has_turned, is_back = state.get("page") != page, went_back()
+    state["page"] = page
+    if not (has_turned or is_back):
+        return
+    known, now = state.get("address", {}), st.query_params.to_dict()
+    state["address"] = now
+    if has_turned:
+        state["missing"] = None
+    gone = {} if has_turned else dict.fromkeys(known, "")  # on another page, what is not named stays as it was left
+    state["brought"] = {**gone, **now}
+
+
+def went_back() -> bool:
+    """Whether this run comes of Back or Forward in the browser."""
+    ctx = get_script_run_ctx()
+    return ctx is not None and ctx.is_history_navigation
+
+
+def linked(name: str) -> str | None:
+    """A value that the address brought, or "" where it is gone from it; None where nothing new came. Told once."""
+    value: str | None = st.session_state.get("brought", {}).pop(name, None)
+    return value
+
+
+def bring(**values: str) -> None:
+    """Let the next run take these values as a link's."""
+    st.session_state.setdefault("brought", {}).update(values)
+
+
+def address() -> Mapping[str, str]:
+    """What the address says, or will as soon as the browser hears of it."""
+    known: dict[str, str] = st.session_state.setdefault("address", {})
+    return known
 
 
 def write_address(**values: str | None) -> None:
     """Put values into the address, so that it opens what is shown; those that are None are taken out."""
-    address = st.query_params.to_dict()
-    wanted = {name: value for name, value in {**address, **values}.items() if value is not None}
-    if wanted != address:
+    wanted = {name: storable(value) for name, value in {**address(), **values}.items() if value is not None}
+    if wanted != address():
+        st.session_state["address"] = wanted
         st.query_params.from_dict(wanted)  # at once: each change is one more step of the browser's way back
-    st.session_state.setdefault("address", {}).update(values)
 
 
 def here() -> Place:
@@ -139,7 +196,10 @@ def here() -> Place:
         state["missing"] = None if name in names else name
         if name in names:
             state["index"] = name
-    if state.get("index") not in names and names:
+    if not names:
+        state.pop("index", None)
+    elif state.get("index") not in names:
+        state["missing"] = state.get("missing") or state.get("index")  # deleted or renamed, maybe in another tab
         state["index"] = names[0]
     return Place(folder, names, state["index"] if names else None, state.get("missing"))
 
@@ -162,11 +222,6 @@ def heed_go(pages: Mapping[str, Page]) -> None:
         st.switch_page(pages[page], query_params=address)
 
 
-def arrived() -> bool:
-    """Whether the run before this one was on another page."""
-    return st.session_state.get("page") != st.session_state.get("page_before")
-
-
 def message(title: str, text: str, *, key: str = "message") -> None:
     """One calm text in the place of what was asked for."""
     component("message")(key=key, data={"title": title, "text": text})
@@ -174,7 +229,7 @@ def message(title: str, text: str, *, key: str = "message") -> None:
 
 def tell(exc: Exception) -> None:
     """A fault in words, in the place where it happened."""
-    st.text(str(exc) if isinstance(exc, RagError) else OUR_FAULT)
+    st.text(told(str(exc)) if isinstance(exc, RagError) else OUR_FAULT)
 
 
 def warm_up(folder: Path) -> None:
@@ -193,12 +248,10 @@ def guarded(draw: Callable[[Place], None]) -> Callable[[], None]:
 
     def run() -> None:
         place = here()
-        state = st.session_state
-        state["page_before"], state["page"] = state.get("page"), draw.__module__
         try:
             draw(place)
         except RagError as exc:
-            message(f"{place.name} cannot be read.", str(exc))
+            message(f"{place.name} cannot be read.", told(str(exc)))
         except Exception:
             log.exception("drawing the page failed")
             message("Something went wrong.", OUR_FAULT)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
@@ -23,7 +23,7 @@ from rag.loaders import format_of
 from rag.store import SourceFile
 from rag.types import Document, JsonValue
 from ui.layout import Node, chosen, laid_out, pruned
-from ui.pdf import PageImage, page_image
+from ui.pdf import PageImage, Version, page_image, version_of
 from ui.render import Json, Passage
 
 BLOCKS = 100  # shown above a passage, and below it, at first and with every step
@@ -53,8 +53,7 @@ class File:
 
     state: FileState  # 'none' where no file stands behind the document
     path: Path | None = None  # only where it is the same
-    size: int = 0  # bytes
-    mtime_ns: int = 0
+    version: Version = ()
     read_on: str = ""  # as "3 May"; empty where that is not known
 
     @property
@@ -96,8 +95,9 @@ def source_view(index: Index, passage: Passage, *, number: int, of: int, shown: 
     if document is None or document.text[passage.start : passage.end] != passage.quote:
         gone = "This document is not in the index any more." if document is None else "This document has changed since."
         return {**view, "lost": f"{gone} The passage as it was read:"}
-    file = file_now(index.file(passage.source))
-    kind = kind_of(passage.source, index.file(passage.source))
+    kept = index.file(passage.source)
+    kind = kind_of(passage.source, kept)
+    file = file_as_read(kept) if kind == "pdf" else file_now(kept)  # of all others no more is shown than what was read
     view |= {"kind": kind, "note": file.note, "file": file.path is not None}
     if kind == "pdf" and file.path is not None:
         view |= pages_view(document, passage, file, shown)
@@ -174,7 +174,7 @@ def pages_view(document: Document, passage: Passage, file: File, shown: Shown) -
         inside = (max(passage.start, low) - low, min(passage.end, high) - low)
         spans = [inside] if inside[0] < inside[1] else []
         try:
-            image = page_image(str(file.path), (file.size, file.mtime_ns), number, document.text[low:high], spans)
+            image = page_image(str(file.path), file.version, number, document.text[low:high], spans)
         except LoadError as exc:
             return {"unshown": f"Its page cannot be shown as a picture: it {exc}. This is its text."}
         exact = exact and image.boxes is not None
@@ -230,16 +230,28 @@ def file_now(file: SourceFile | None) -> File:
         status = path.stat()
         same = (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns)
         if not same and file.sha256 is not None and path.is_file():
-            same = _hash(str(path), status.st_size, status.st_mtime_ns) == file.sha256
+            same = _hash(str(path), version_of(status)) == file.sha256
     except (OSError, ValueError):  # the latter: a name that is none
         return File("gone", read_on=read_on)
     if not same or not path.is_file():
         return File("changed", read_on=read_on)
-    return File("same", path, status.st_size, status.st_mtime_ns, read_on)
+    return File("same", path, version_of(status), read_on)
+
+
+def file_as_read(kept: SourceFile | None) -> File:
+    """The file of a source, by its content: its size and time would pass another file that has the same."""
+    file = file_now(kept)
+    if kept is None or file.path is None or kept.sha256 is None:
+        return file
+    try:
+        is_same = _hash(str(file.path), version_of(file.path.stat())) == kept.sha256
+    except OSError:
+        return replace(file, state="gone", path=None)
+    return file if is_same else replace(file, state="changed", path=None)
 
 
 @lru_cache(maxsize=256)
-def _hash(path: str, size: int, mtime_ns: int) -> bytes:
+def _hash(path: str, version: Version) -> bytes:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rag.conversation import Turn as Asked
 from rag.errors import UsageError
 from rag.index import Index
 from rag.saved import IndexState, Near, SavedAnswer, leads_to
@@ -234,11 +233,6 @@ class Threads:
         if not found:
             raise _unknown(id_)
         return found[0]
-
-
-def history(turns: Iterable[Turn]) -> list[Asked]:
-    """A thread as `Pipeline.ask(question, history=...)` takes it: each question as it was searched."""
-    return [Asked(turn.answer.rewritten or turn.answer.question, turn.answer) for turn in turns]
 
 
 def made_anew(turns: Sequence[Turn], index: Index) -> bool:

@@ -14,11 +14,11 @@ from rag.queries import read_query
 from rag.sentences import plain_text
 from rag.types import Answer, Citation, Hit, JsonValue, Sentence
 from ui.answering import Progress
-from ui.render import Json, Passage
+from ui.render import NEAREST, Json, Passage
 from ui.threads import Numbering
 
-NEAREST = "These passages came nearest; none answers the question."
 LOADING = "Loading the reading model (once, about 3 s)"
+LOADING_WRITER = "Loading the models (once; one that writes can take minutes)"
 SEARCHING = "Looking for passages"
 _EDGES = "\ua66e\ua610"  # rare letters: they stand around the short answer while a quote becomes plain text
 
@@ -59,7 +59,7 @@ def turns(
         assert isinstance(last, dict)
         last |= {"again": "Ask again" if remark else "Try again", "remark": remark}
     if now is not None:
-        drawn.append(_under_way(now, numbering, index))
+        drawn.append(_under_way(now, numbering, LOADING_WRITER if generator else LOADING))
     drawn += [{"kind": "waiting", "question": question, "status": "Waits for its turn"} for question in waiting]
     return Turns({"kind": "talk", "turns": drawn, "at": at}, tuple(numbering.passages))
 
@@ -70,13 +70,14 @@ def near_passages(answer: Answer) -> list[Passage]:
     return [*sentence, *(_read(hit) for hit in answer.nearest)]
 
 
-def index_view(status: IndexStatus, questions: Sequence[str] = (), *, reading: bool = False) -> Json:
+def index_view(status: IndexStatus, questions: Sequence[str] = (), *, reading: bool = False, privacy: str = "") -> Json:
     """What can be asked while nothing was; for an empty index, where to add documents.
 
     Args:
         status: of the index.
         questions: to begin with.
         reading: whether files are read into it just now.
+        privacy: where questions go.
     """
     name = status.path.name
     if not status.chunks and reading:
@@ -93,7 +94,7 @@ def index_view(status: IndexStatus, questions: Sequence[str] = (), *, reading: b
         "kind": "welcome",
         "title": "Ask your own documents.",
         "text": f"{n} in {name}. Every sentence of an answer has its footnote; click one to see the passage in its "
-        "document.\nNothing leaves this computer.",
+        f"document.\n{privacy}".rstrip(),
         "questions": list(questions),
     }
 
@@ -160,7 +161,7 @@ def _abstained(answer: Answer, index: str) -> Json:
     }
 
 
-def _under_way(now: Progress, numbering: Numbering, index: str) -> Json:
+def _under_way(now: Progress, numbering: Numbering, loading: str) -> Json:
     view: Json = {"question": now.question, "rewritten": now.rewritten}
     if now.fault is not None:
         return {**view, "kind": "fault", "text": now.fault}
@@ -170,7 +171,7 @@ def _under_way(now: Progress, numbering: Numbering, index: str) -> Json:
     ]
     n = len(now.passages)
     reading = f"Reading {n} passage{'' if n == 1 else 's'}"
-    status = {"loading": LOADING, "searching": SEARCHING}.get(now.state, reading)
+    status = {"loading": loading, "searching": SEARCHING}.get(now.state, reading)
     sources = [{"number": numbers[c.marker], **_source(_cited(c))} for c in now.citations]
     return {**view, "kind": "running", "status": status, "sentences": sentences, "sources": sources}  # type: ignore[dict-item]
 
@@ -210,7 +211,7 @@ def _read(hit: Hit) -> Passage:
 
 def _support(supported: int, n: int) -> str:
     if supported == n:
-        return "Every sentence has a source." if n > 1 else "The sentence has a source."
+        return "Every sentence has a source." if n > 1 else ""
     return f"{supported} of {n} sentences {'has' if supported == 1 else 'have'} a source."
 
 

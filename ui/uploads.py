@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shutil
 import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePath
+from threading import Lock
 from typing import Protocol
 
-from rag.errors import UsageError
+from rag.errors import RagError, UsageError
 from rag.files import write_whole
 from rag.index import Index
 from rag.loaders import format_of
 from rag.uploads import UPLOADS, kept_at
 from ui.access import is_public
-from ui.limits import UPLOADS_AT_ONCE, upload_mb
+from ui.limits import DISK_RESERVE_MB, UPLOADS_AT_ONCE, session_mb, upload_mb
 
 _MEGABYTE = 1024 * 1024
+_ONE_BY_ONE = Lock()  # whether a name is free is looked at, then it is taken
 _LONGEST_NAME = 160  # characters
 _SEPARATORS = re.compile(r"[/\\]")
 _INSTEAD = {  # how people get at what is in files that cannot be read
@@ -45,31 +50,49 @@ class Taken:
 
     names: tuple[str, ...]  # by which the index is to read them
     refused: tuple[str, ...]  # one sentence for each that was not taken
+    replaced: tuple[str, ...] = ()  # one sentence for each that took the place of an earlier one
 
 
 def take(index: Path, files: Sequence[Handed]) -> Taken:
     """Keep copies of what can be read, in the folder of an index, which may still be empty.
 
     A file takes the place of an earlier one of its name. Of files that were handed over together none does: the second
-    of a name is numbered.
+    of a name is numbered. So is one that others hand over: none of them is to change what another's file says.
 
     Raises:
-        UsageError: the disk does not take them.
+        UsageError: the disk does not take them, or would have too little room left.
     """
     if len(files) > UPLOADS_AT_ONCE:
         many = f"These are {len(files):,} files; up to {UPLOADS_AT_ONCE} can be added at once."
         return Taken((), (many + _folder_instead("their"),))
-    names: dict[str, bytes] = {}
-    refused = []
+    wanted, refused = [], []
     for file in files:
         name = clean_name(file.name)
         if reason := refusal(name, file.size):
             refused.append(reason)
-            continue
+        else:
+            wanted.append((name, file))
+    _check_room(index, sum(file.size for _, file in wanted))
+    with _ONE_BY_ONE:
+        taken, replaced = _kept(index, wanted)
+    return Taken(taken, tuple(refused), replaced)
+
+
+def _kept(index: Path, wanted: Sequence[tuple[str, Handed]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Keep copies, one after the other, so that one at a time is in memory; their names, and what is said of them."""
+    taken: dict[str, bytes] = {}  # SHA-256 by name
+    replaced = []
+    for called, file in wanted:
         content = file.getvalue()
-        name = next(other for other in _numbered(name) if names.get(other, content) == content)
-        names[name] = content
-    for name, content in names.items():
+        sha256 = hashlib.sha256(content).digest()
+        for name in _numbered(called):
+            before = taken.get(name) or _sha256(kept_at(index, name))
+            is_other = before is not None and before != sha256
+            if not is_other or (name not in taken and not is_public()):
+                break
+        if name in taken:
+            continue
+        taken[name] = sha256
         copy = kept_at(index, name)
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +102,47 @@ def take(index: Path, files: Sequence[Handed]) -> Taken:
                 f"{name!r} cannot be kept in {str(copy.parent)!r} ({exc.strerror or exc}): make room, or check who may "
                 "write there, then add it again"
             ) from exc
-    return Taken(tuple(names), tuple(refused))
+        if is_other:
+            replaced.append(f"{name} took the place of the one before.")
+    return tuple(taken), tuple(replaced)
+
+
+def _sha256(copy: Path) -> bytes | None:
+    """Of what a copy holds; None where there is none that can be read."""
+    try:
+        with copy.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return None
+
+
+def _check_room(index: Path, size: int) -> None:
+    """Refuse what would fill the disk: the index needs room to be made, and so do other programs.
+
+    Raises:
+        UsageError: too little would be left.
+    """
+    there = next(folder for folder in (index.absolute(), *index.absolute().parents) if folder.exists())
+    try:
+        free = shutil.disk_usage(there).free
+    except OSError:  # it is not told: then writing shows
+        return
+    if size and free - size < DISK_RESERVE_MB * _MEGABYTE:
+        reserve = megabytes(DISK_RESERVE_MB * _MEGABYTE)
+        raise UsageError(
+            f"There is too little room on the disk: {reserve} of it are to stay free, and {megabytes(size)} were "
+            "to be added. Nothing was taken: make room, then add it again."
+        )
+
+
+def too_much(size: int) -> str:
+    """Why files that were dropped together are not sent.
+
+    Args:
+        size: of all, in bytes.
+    """
+    all_of = f"These files are {megabytes(size)} together; up to {session_mb()} MB can be added at once."
+    return all_of + _folder_instead("their")
 
 
 def _folder_instead(whose: str) -> str:
@@ -120,12 +183,18 @@ def clean_name(name: str) -> str:
     return f"{seen[: _LONGEST_NAME - len(suffix) - 1].rstrip()}…{suffix}"
 
 
-def drop_unread(index: Index, names: Iterable[str]) -> None:
-    """Delete the copies of uploads that were never read into the index."""
-    known = {file.name for file in index.files() if file.root == UPLOADS}
+def drop_unread(index: Path, names: Iterable[str]) -> None:
+    """Delete the copies of uploads that were never read into an index, which may not have been made at all."""
+    known: set[str] = set()
+    if (index / "index.sqlite").exists():
+        try:
+            with Index.open(index) as opened:
+                known = {file.name for file in opened.files() if file.root == UPLOADS}
+        except RagError:  # then nobody can tell which were read
+            return
     for name in set(names) - known:
         with suppress(OSError):
-            kept_at(index.path, name).unlink(missing_ok=True)
+            kept_at(index, name).unlink(missing_ok=True)
 
 
 def megabytes(size: int) -> str:
@@ -142,5 +211,5 @@ def _numbered(name: str) -> Iterable[str]:
     yield name
     path = PurePath(name)
     stem = name.removesuffix(path.suffix)
-    for n in range(2, UPLOADS_AT_ONCE + 2):
+    for n in count(2):
         yield f"{stem} ({n}){path.suffix}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TypedDict
 
@@ -37,7 +38,7 @@ from rag.cli.rendering import (
     print_status,
     status_json,
 )
-from rag.errors import IndexNotFoundError, UsageError
+from rag.errors import IndexNotFoundError, RagError, UsageError
 
 EXIT_SET_ASIDE = 3
 
@@ -201,6 +202,7 @@ def remove(path: str, index: str | None, wait: bool) -> None:
 def delete(name: str, yes: bool) -> None:
     """Delete a whole index. The documents it was made of stay where they are."""
     from rag.index import Index
+    from ui.keeping import FILE_NAME, PageFile
 
     folder = index_path(name)
     if not (folder / "index.sqlite").exists():
@@ -209,3 +211,6 @@ def delete(name: str, yes: bool) -> None:
         click.confirm(f"Delete the index {str(folder)!r}? Your documents stay where they are.", abort=True)
     Index.delete(folder)
     click.echo(f"Deleted {folder}.")
+    with suppress(RagError):  # then the page itself says what is wrong with its file
+        if PageFile(folder.parent / FILE_NAME).asks(folder.name):
+            click.echo("Threads about it stay in the page; remove them there.")

@@ -1,4 +1,4 @@
-"""A real server and a real browser. All these tests run on one worker, one after the other."""
+"""A real server and a real browser. The tests are meant for one worker; two browsers side by side pass as well."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tests.browser import chromium
 from tests.browser.pages import PATIENCE_S, Shown
 
 ROOT = Path(__file__).parents[2]
+TABS = pytest.StashKey[list[Shown]]()
 WIDE, PHONE = (1280, 800), (390, 844)
 expect.set_options(timeout=PATIENCE_S * 1000)  # a machine that is busy with the other half of the tests is slow
 
@@ -27,6 +28,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("browser"))
             item.add_marker(pytest.mark.flaky(reruns=2))  # told in the summary, so that it is not lost
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails shows what its tabs showed."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for tab in item.stash.get(TABS, ()):
+            report.sections.append((tab.page.url, tab.page.locator("body").aria_snapshot()))
+    return report
 
 
 @dataclass(frozen=True)
@@ -107,14 +118,14 @@ def served(serve: Callable[..., Served], sample: Path) -> Served:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Shown]]:
+def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Shown]]:
     """Opens a tab with cookies of its own: `visit(served, path="/", size=WIDE, dark=False, **address)`.
 
     With `fence=False` the browser does not heed the page's policy, so that what it would stop is seen.
 
     When the test is over, no script may have failed and no request have left this machine.
     """
-    tabs: list[Shown] = []
+    tabs = request.node.stash[TABS] = []
 
     def open_tab(
         served: Served,

@@ -2,13 +2,14 @@
 
 It is `rag ui` with its real models, but for what the named stand-ins put in their place. A stand-in is a function of
 this module that takes the folder of indexes and gives options of `ui.server.serve`. What one of them holds back goes on
-as soon as there is a file `go` in that folder.
+once the pipe `go` in that folder was written to.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,17 @@ FALSE = "Most people read about it in summer."
 NOWHERE = "openai:llama@http://127.0.0.1:9/v1"  # a port that nobody listens on
 
 
-def _wait_for_go(folder: Path) -> None:
-    while not (folder / "go").exists():
-        time.sleep(0.02)
+def _gate(folder: Path) -> threading.Event:
+    """Is set once the test says so."""
+    pipe, gate = folder / "go", threading.Event()
+    os.mkfifo(pipe)
+
+    def heed() -> None:
+        pipe.read_bytes()  # comes back when somebody wrote
+        gate.set()
+
+    threading.Thread(target=heed, daemon=True).start()
+    return gate
 
 
 class _Writer:
@@ -33,7 +42,7 @@ class _Writer:
     control_tokens: Sequence[str] = ()
 
     def __init__(self, folder: Path, *said: str | None) -> None:
-        self._folder = folder
+        self._gate = _gate(folder)
         self._said = said
 
     def room(self, max_tokens: int) -> int:
@@ -45,17 +54,16 @@ class _Writer:
     def write(self, messages: Sequence[Message], *, max_tokens: int) -> Iterator[str]:
         for said in self._said:
             if said is None:
-                _wait_for_go(self._folder)
+                self._gate.wait()
             else:
                 yield said
 
 
 def _writing(folder: Path, *said: str | None) -> dict[str, Any]:
-    import rag.pipeline
-    from rag.generators.writing import WritingGenerator
+    import ui.shell
 
     writer = _Writer(folder, *said)
-    vars(rag.pipeline)["load_generator"] = lambda *_, **__: WritingGenerator(writer)
+    vars(ui.shell)["load_writer"] = lambda _: writer
     return {"generator": writer.name}
 
 
@@ -78,10 +86,10 @@ def slow_to_load(folder: Path) -> dict[str, Any]:
     """The models take as long to load as it pleases the test."""
     from ui.shell import Opened
 
-    load = Opened.warm_up
+    load, gate = Opened.warm_up, _gate(folder)
 
     def held(self: Opened) -> None:
-        _wait_for_go(folder)
+        gate.wait()
         load(self)
 
     Opened.warm_up = held  # type: ignore[method-assign]

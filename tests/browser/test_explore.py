@@ -19,6 +19,10 @@ from tests.browser.pages import PATIENCE_S, Shown
 
 HOSTILE = '<img src=x onerror="window.hit=1"> <script>window.hit=1</script> :red[x] ![p](http://example.com/x.png)'
 
+THINGS = (
+    "bees cows ships rain bread law music chess iron snow tea maps wolves glass rice salt wool oak moss clay".split()
+)
+
 
 @dataclass
 class Explored:
@@ -89,6 +93,16 @@ def poisoned(serve: Callable[..., Served], tmp_path_factory: pytest.TempPathFact
     return serve(folder)
 
 
+@pytest.fixture(scope="module")
+def two(serve: Callable[..., Served], tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """Two indexes whose passages have the same numbers and other texts."""
+    folder = tmp_path_factory.mktemp("indexes")
+    for name in ("first", "second"):
+        with rag.Index.create(folder / name) as index:
+            index.add([rag.Document(f"{i}.md", f"The {name} index speaks of {it}.") for i, it in enumerate(THINGS)])
+    return serve(folder)
+
+
 def test_points_are_drawn_and_the_list_says_in_words_what_they_are(explored: Explored) -> None:
     n = int(explored.points.get_attribute("data-points") or 0)
     page = explored.shown.page
@@ -130,11 +144,48 @@ def test_a_question_drops_its_pin_and_the_address_brings_it_back(
     expect(explored.nearest).to_have_count(0)
 
 
+def test_back_and_the_navigation_lead_to_the_pin_that_was_there(visit: Callable[..., Shown], served: Served) -> None:
+    explored = Explored(visit(served, "/explore", q="Who published word2vec?"))
+    about = explored.shown.page.locator(".nearest .about")
+    expect(about).to_have_text("Who published word2vec?")
+    explored.box.fill("What is HNSW?")
+    explored.box.press("Enter")
+    expect(about).to_have_text("What is HNSW?")
+    explored.shown.page.go_back()
+    expect(about).to_have_text("Who published word2vec?")
+    expect(explored.box).to_have_value("Who published word2vec?")
+    explored.shown.go("Search")
+    explored.shown.go("Explore")
+    expect(about).to_have_text("Who published word2vec?")
+    expect(explored.shown.page).to_have_url(re.compile(r"index=embeddings&q=Who\+published"))
+
+
+def test_another_index_shows_nothing_of_the_one_before(visit: Callable[..., Shown], two: Served) -> None:
+    explored = Explored(visit(two, "/explore", index="first"))
+    page = explored.shown.page
+    explored.map.press("+")
+    expect(explored.card).to_contain_text("The first index speaks of")
+    page.locator(".group").first.click()
+    page.locator(".typical .passage").first.click()
+    expect(page.locator(".chosen .name")).to_be_visible()
+    assert "first index" in explored.shown.marked  # only then does the source take the focus no more
+    explored.shown.settled()
+    page.get_by_role("combobox", name="Index").fill("second")
+    page.get_by_role("option", name="second").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Map of second")
+    explored = Explored(explored.shown)
+    expect(page.locator(".chosen .name")).to_have_count(0)
+    explored.map.press("+")
+    expect(explored.card).to_contain_text("The second index speaks of")
+    page.locator(".group").first.click()
+    expect(page.locator(".typical .passage").first).to_contain_text("The second index speaks of")
+
+
 def test_more_like_this_shows_the_neighbours_of_a_passage(explored: Explored) -> None:
     explored.pin("Who published word2vec?")
     before = explored.nearest.all_text_contents()
     explored.nearest.first.hover()
-    explored.shown.page.get_by_role("button", name=re.compile("^More like this")).first.click()
+    explored.shown.page.get_by_role("button", name=re.compile("^Pin its neighbours")).first.click()
     expect(explored.shown.page.get_by_role("heading", name="Most like this passage")).to_be_visible()
     expect(explored.nearest).to_have_count(8)
     assert explored.nearest.all_text_contents() != before
@@ -144,6 +195,34 @@ def test_the_list_opens_passages_and_the_pane_walks_through_them(explored: Explo
     explored.pin("What is an embedding?")
     explored.nearest.nth(1).click()
     assert "2 of 8" in explored.shown.pane_text
+    page = explored.shown.page
+    titles = explored.nearest.locator(".name").all_inner_texts()
+    explored.shown.pane.get_by_role("button", name="Next passage").click()
+    expect(explored.shown.pane).to_contain_text("3 of 8")
+    expect(page.locator(".chosen .name")).to_have_text(titles[2])  # the map follows
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (1024, 768)])
+def test_map_and_list_use_the_height_of_the_window_and_keep_it_beside_a_source(
+    visit: Callable[..., Shown], served: Served, size: tuple[int, int]
+) -> None:
+    explored = Explored(visit(served, "/explore", size=size))
+    page = explored.shown.page
+
+    def bottom_and_height(selector: str) -> tuple[float, float]:
+        found = page.locator(selector).bounding_box()
+        assert found is not None
+        return found["y"] + found["height"], found["height"]
+
+    assert bottom_and_height(".stage")[0] == pytest.approx(size[1] - 16, abs=2)
+    explored.pin("What is an embedding?")
+    explored.nearest.first.click()
+    explored.shown.pane.locator("mark").first.wait_for()
+    assert bottom_and_height(".stage")[1] > 300
+    assert bottom_and_height(".side")[1] > 250  # two passages and a half
+    for part in (".side", ".pane"):
+        assert bottom_and_height(part)[0] == pytest.approx(size[1] - 16, abs=2)
+    assert page.locator("[data-testid=stMain]").evaluate("(node) => node.scrollHeight === node.clientHeight")
 
 
 def test_a_topic_shown_alone_fades_the_others_and_names_typical_passages(explored: Explored) -> None:
@@ -191,7 +270,7 @@ def test_with_the_keys_alone_one_moves_reads_and_opens(explored: Explored) -> No
     for _ in range(6):
         page.keyboard.press("Tab")
         stops.append(explored.shown.focused())
-    assert stops[0].startswith("More like this: ")
+    assert stops[0].startswith("Pin its neighbours: ")
     assert stops[1:] == ["Let go of this passage", "Closer", "Further away", "The whole map", "Topic"]
 
 

@@ -39,7 +39,9 @@ class Library:
 
     def drop(self, *files: tuple[str, str]) -> None:
         payload = [{"name": name, "mimeType": "text/plain", "buffer": text.encode()} for name, text in files]
-        self.page.locator('.st-key-hand input[type="file"]').set_input_files(payload)  # type: ignore[arg-type]
+        box = self.page.locator('.st-key-hand input[type="file"]')
+        expect(box).to_have_count(1)  # after files were refused another takes its place, and for a moment there are two
+        box.set_input_files(payload)  # type: ignore[arg-type]
 
     def read(self, folder: Path) -> None:
         box = self.page.get_by_label("Or a folder on this computer")
@@ -112,6 +114,24 @@ def test_a_file_beyond_the_limit_is_told_in_our_words_and_is_not_sent(
     shown.page.get_by_role("button", name="Close these words").click()
     expect(shown.page.get_by_text(words)).to_have_count(0)
     assert sent == []
+
+
+def test_files_that_are_too_much_together_are_told_in_our_words_and_none_is_sent(
+    small: Served, visit: Callable[..., Shown], tmp_path: Path
+) -> None:
+    large = [tmp_path / f"{i}.txt" for i in range(11)]
+    for path in large:
+        with path.open("wb") as file:
+            file.truncate(49 * 1024 * 1024)
+    shown = visit(small, "/library")
+    sent: list[str] = []
+    shown.page.on("request", lambda request: sent.append(request.url) if request.method == "PUT" else None)
+    shown.page.locator('.st-key-hand input[type="file"]').set_input_files(large)
+    words = "These files are 539.0 MB together; up to 500 MB can be added at once."
+    expect(shown.page.get_by_text(words)).to_be_visible()
+    assert sent == []
+    Library(shown).drop(("ducks.md", "Ducks swim."))
+    expect(Library(shown).line).to_have_text("1 file read.", timeout=PATIENCE_MS)
 
 
 # A reading in every tab
@@ -194,6 +214,49 @@ def test_removing_asks_first_and_escape_keeps_the_files(small: Served, visit: Ca
     expect(library.page.get_by_text("2 files removed from embeddings.")).to_be_visible()
     expect(library.row("autoencoders.pdf")).to_have_count(0)
     expect(library.page.get_by_text("2 files chosen")).to_have_count(0)
+
+
+def test_a_dialog_gives_the_focus_back_to_what_opened_it(small: Served, visit: Callable[..., Shown]) -> None:
+    library = Library(visit(small, "/library"))
+    for opens, closes in (("Delete index…", "Escape"), ("Rename…", "Cancel"), ("About this index", "Escape")):
+        library.press(opens)
+        expect(library.dialog).to_be_visible()
+        if closes == "Cancel":
+            library.dialog.get_by_role("button", name="Cancel", exact=True).click()
+        else:
+            library.page.keyboard.press(closes)
+        expect(library.dialog).to_have_count(0)
+        expect(library.page.get_by_role("button", name=opens, exact=True)).to_be_focused()
+    library.page.get_by_role("checkbox", name="Choose word2vec.md").check()
+    library.press("Remove…")
+    expect(library.dialog).to_be_visible()
+    library.page.keyboard.press("Escape")
+    expect(library.page.get_by_role("button", name="Remove…", exact=True)).to_be_focused()
+
+
+def test_a_box_keeps_the_focus_while_the_rows_change_beside_it(small: Served, visit: Callable[..., Shown]) -> None:
+    library = Library(visit(small, "/library"))
+    box = library.page.get_by_role("checkbox", name="Choose word2vec.md")
+    box.focus()
+    library.drop(("aardvarks.md", "Aardvarks dig."))
+    expect(library.row("aardvarks.md")).to_contain_text("ready", timeout=PATIENCE_MS)
+    expect(box).to_be_focused()
+
+
+def test_enter_makes_an_index_and_what_is_wrong_with_its_name_is_said_aloud(
+    small: Served, visit: Callable[..., Shown]
+) -> None:
+    library = Library(visit(small, "/library"))
+    library.press("New index…")
+    name = library.dialog.get_by_label("Name")
+    expect(library.dialog.get_by_role("button", name="Cancel")).to_be_visible()  # the form is whole: Enter sends it
+    name.fill("a/b")
+    name.press("Enter")
+    expect(library.dialog.get_by_role("alert")).to_contain_text("expected a name of 1 to 80 characters")
+    name.fill("Second")
+    name.press("Enter")
+    expect(library.dialog).to_have_count(0)
+    expect(library.page.get_by_role("heading", level=1)).to_have_text("Second")
 
 
 def test_an_index_gets_another_name_and_the_address_has_it(small: Served, visit: Callable[..., Shown]) -> None:

@@ -77,6 +77,52 @@ def test_a_link_opens_the_search_and_the_way_back_leads_back(visit: Visit, libra
     expect(box).to_have_value("refund deadline")
 
 
+def test_a_search_that_finds_the_same_again_is_not_left_dimmed(visit: Visit, library: Served) -> None:
+    page = visit(library, path="/search", query="otter")
+    expect(passages(page).first).to_be_visible()
+    before = names(page)
+    for _ in range(3):
+        page.page.get_by_role("searchbox").press("Enter")
+        page.settled()
+        expect(page.page.locator(".hits[aria-busy=false]")).to_be_visible()
+    assert names(page) == before
+
+
+def test_reload_and_back_keep_the_slider_and_the_filters(visit: Visit, library: Served) -> None:
+    page = visit(library, path="/search", query="otter")
+    slider = page.page.get_by_role("slider", name="Find by words or by meaning")
+    slider.press("End")
+    expect(page.page).to_have_url(re.compile("weight=1"))
+    page.page.get_by_role("button", name="Type", exact=True).click()
+    page.page.get_by_role("group", name="Type").get_by_role("button", name=re.compile("^txt")).click()
+    expect(page.page).to_have_url(re.compile("filters=type%3Dtxt"))
+    expect(page.page.get_by_text("6 passages in 6 files")).to_be_visible()
+    page.page.reload()
+    expect(page.page.get_by_role("button", name="Type: txt")).to_be_visible()
+    expect(slider).to_have_attribute("aria-valuetext", "meaning only")
+    page.page.go_back()
+    expect(page.page.get_by_role("button", name="Type", exact=True)).to_be_visible()
+    expect(slider).to_have_attribute("aria-valuetext", "meaning only")
+    page.page.go_back()
+    expect(slider).to_have_attribute("aria-valuetext", "words and meaning")
+
+
+def test_what_is_like_a_passage_has_its_heading_first_and_comes_back_after_a_reload(
+    visit: Visit, library: Served
+) -> None:
+    page = visit(library, path="/search", query="otter")
+    passages(page).first.click()
+    page.pane.get_by_role("button", name="Find passages like this one").click()
+    heading = page.page.get_by_role("heading", level=1)
+    expect(heading).to_have_text(re.compile("^Passages like one of "))
+    words = heading.inner_text()
+    tops = [place.bounding_box() for place in (heading, page.page.locator(".tools"), page.page.locator(".note"))]
+    assert [box["y"] for box in tops if box] == sorted(box["y"] for box in tops if box)
+    assert page.page.locator(".words strong").count() == 0
+    page.page.reload()
+    expect(heading).to_have_text(words)
+
+
 def test_filters_show_their_counts_and_hold_exactly(visit: Visit, library: Served) -> None:
     page = visit(library, path="/search", query="otter")
     expect(passages(page).first).to_be_visible()

@@ -5,6 +5,7 @@
 const parts = new WeakMap();
 const MOST_MARKERS = 2; // shown on a sentence; the rest are behind "+n"
 const MOST_NEAREST = 3; // passages shown where none answers
+const TOGETHER = 12; // letters at most that stay on one line with their footnotes
 
 export default function ({ data, parentElement, setTriggerValue }) {
   let part = parts.get(parentElement);
@@ -51,7 +52,11 @@ function questionList(part, questions) {
   list.setAttribute("aria-label", "Questions to begin with");
   for (const question of questions) {
     const item = element("li");
-    item.append(button("question", question, "", () => tell(part, "ask", question)));
+    const ask = () => {
+      part.suggested = true;
+      tell(part, "ask", question);
+    };
+    item.append(button("question", question, "", ask));
     list.append(item);
   }
   return list;
@@ -90,14 +95,16 @@ function drawTalk(part, { turns, at }) {
     }
     drawTurn(part, part.turns[i], view, i === turns.length - 1);
   });
-  const newest = `${turns.length} ${turns.at(-1).question} ${at}`;
-  if (newest !== part.newest) showTurn(part, part.turns[at ?? turns.length - 1]);
+  const last = Math.max(turns.findLastIndex((view) => view.kind !== "waiting"), 0); // what waits is below, and stays there
+  const newest = `${last} ${turns[last].question} ${at}`;
+  if (newest !== part.newest) showTurn(part, part.turns[at ?? last]);
   part.newest = newest;
 }
 
 function makeTurn(i) {
   const node = element("article", "turn");
   const [title, rewritten, text, rest] = [element(i ? "h2" : "h1"), element("p", "rewritten"), element("div", "text"), element("div", "rest")];
+  title.tabIndex = -1;
   text.setAttribute("aria-live", "polite"); // it stays one node, so that what comes into it is read out
   const paragraph = element("p", "answer-text");
   text.append(paragraph);
@@ -170,8 +177,8 @@ function againRow(part, words) {
 function actionsOf(part, turn, view, isLast) {
   const row = element("p", "actions");
   if (view.kind === "answer") row.append(copyButton("Copy with footnotes", () => withFootnotes(view)));
-  if (isLast) row.append(button("quiet", "Export", "Export this thread", () => tell(part, "export")));
-  row.append(copyButton("Link", () => new URL(view.link, document.baseURI).href, "Copy a link that opens this answer"));
+  row.append(button("quiet", "Export", "Export this answer or the thread", () => tell(part, "export", turn.index)));
+  row.append(copyButton("Copy link", () => new URL(view.link, document.baseURI).href, "Copy a link that opens this answer"));
   if (isLast) row.append(button("quiet", "New question", "", () => tell(part, "fresh")));
   return row;
 }
@@ -180,6 +187,8 @@ function actionsOf(part, turn, view, isLast) {
 function showTurn(part, turn) {
   const scroller = scrollerOf(part.root);
   scroller.scrollTop += turn.index ? turn.node.getBoundingClientRect().top - 80 : -scroller.scrollTop;
+  if (part.suggested) turn.title.focus({ preventScroll: true }); // what was clicked has gone, and the focus with it
+  part.suggested = false;
 }
 
 // The sentences
@@ -208,8 +217,8 @@ function drawSentence(part, turn, sentence, view) {
   const marks = JSON.stringify([view.markers, view.markers.map((marker) => sourceOf(turn, marker)?.label)]);
   if (words !== sentence.words) {
     sentence.words = words;
-    const lastWord = view.text.lastIndexOf(" ") + 1; // it stays on one line with its footnotes
-    for (const [node, from, to] of [[sentence.head, 0, lastWord], [sentence.tail, lastWord, view.text.length]]) {
+    const end = endOf(view.text); // it stays on one line with its footnotes
+    for (const [node, from, to] of [[sentence.head, 0, end], [sentence.tail, end, view.text.length]]) {
       node.className = view.supported ? "" : "unsupported";
       node.replaceChildren(...wordsOf(view, from, to));
     }
@@ -222,6 +231,12 @@ function drawSentence(part, turn, sentence, view) {
     sentence.marks = marks;
     sentence.notes.replaceChildren(...notesOf(part, turn, view.markers));
   }
+}
+
+// Where the last word begins, or the last letters of one that is long: addresses, and scripts without spaces.
+function endOf(text) {
+  const last = Array.from(text.slice(text.lastIndexOf(" ") + 1));
+  return text.length - last.slice(-TOGETHER).join("").length;
 }
 
 // The words from one offset to another, those of the short answer strong. Offsets count code points, as Python does.

@@ -35,6 +35,35 @@ function makeHead(part) {
   part.title = element("h1");
   part.text = element("p", "soft");
   part.root.append(part.title, part.text);
+  part.title.tabIndex = -1; // where the focus goes when what had it is gone
+  giveFocusBack(part);
+}
+
+// A dialog that closes lets the focus fall to the page as a whole: it goes back to what was pressed to open it.
+function giveFocusBack(part) {
+  let pressed = null;
+  let wasOpen = false;
+  const remember = (event) => {
+    const path = event.composedPath();
+    const inDialog = path.some((node) => node instanceof Element && node.getAttribute("role") === "dialog");
+    if (!inDialog) pressed = path.find((node) => node instanceof HTMLButtonElement) ?? pressed;
+  };
+  const giveBack = () => {
+    if (document.activeElement && document.activeElement !== document.body) return; // it went somewhere by itself
+    const target = pressed?.isConnected && pressed.offsetParent ? pressed : part.title;
+    target.focus({ preventScroll: target === part.title });
+  };
+  const watcher = new MutationObserver(() => {
+    const isOpen = Boolean(document.querySelector('[role="dialog"]'));
+    if (wasOpen && !isOpen) setTimeout(giveBack, 100); // when Streamlit has done with it
+    wasOpen = isOpen;
+  });
+  document.addEventListener("click", remember, true);
+  watcher.observe(document.body, { childList: true, subtree: true });
+  part.stop = () => {
+    document.removeEventListener("click", remember, true);
+    watcher.disconnect();
+  };
 }
 
 function drawHead(part, data) {
@@ -54,20 +83,29 @@ function makeSaid(part) {
 
 function drawSaid(part, data) {
   part.limit = data.limit;
+  part.budget = data.budget;
   part.root.classList.toggle("empty", !data.said.length);
   part.lines.replaceChildren(...data.said.map((line) => element("p", "", line)));
 }
 
-// Streamlit refuses a file that is too large before Python hears of it: who dropped it is told by us, in our words.
+// Streamlit refuses a file that is too large before Python hears of it, and the server what is too much together: who
+// dropped it is told by us, in our words. Of too much none is sent, for which of it came through would be chance.
 function watchSizes(part) {
-  const tell = (files) => {
+  const tell = (event, files) => {
     const all = [...(files ?? [])];
+    const together = all.filter((file) => file.size <= part.limit).reduce((sum, file) => sum + file.size, 0);
+    if (together > part.budget) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      part.send("much", together);
+      return;
+    }
     const large = all.filter((file) => file.size > part.limit);
     if (large.length) part.send("large", { files: large.map(({ name, size }) => ({ name, size })), all: large.length === all.length });
   };
   const inside = (event) => event.target instanceof Element && event.target.closest(".st-key-hand");
-  const dropped = (event) => inside(event) && tell(event.dataTransfer?.files);
-  const chosen = (event) => inside(event) && event.target.type === "file" && tell(event.target.files);
+  const dropped = (event) => inside(event) && tell(event, event.dataTransfer?.files);
+  const chosen = (event) => inside(event) && event.target.type === "file" && tell(event, event.target.files);
   document.addEventListener("drop", dropped, true);
   document.addEventListener("change", chosen, true);
   part.stop = () => {
@@ -199,7 +237,9 @@ function drawFiles(part, data) {
   const drawn = JSON.stringify(data.rows);
   if (drawn !== part.drawn) {
     part.drawn = drawn;
+    const focused = part.body.querySelector("input:focus")?.value; // it would lose the focus with its row
     part.body.replaceChildren(...data.rows.map((row) => drawRow(part, row)));
+    [...part.body.querySelectorAll("input")].find((box) => box.value === focused)?.focus({ preventScroll: true });
   }
   for (const box of part.body.querySelectorAll("input")) box.checked = part.everything || part.chosen.has(box.value);
   const here = data.rows.filter((row) => part.everything || part.chosen.has(row.id)).length;
@@ -306,6 +346,7 @@ function number(n) {
 
 function drawWords(part, data) {
   part.root.replaceChildren(...data.lines.map((line) => element("p", data.problem ? "problem" : "", line)));
+  if (data.problem) part.root.setAttribute("role", "alert");
 }
 
 // Facts

@@ -31,7 +31,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 }
 
 function makeMap() {
-  const map = { texts: new Map(), asked: new Map(), hover: -1, marked: -1, chosen: -1, by: null, shown: new Set() };
+  const map = { texts: new Map(), asked: new Map(), listed: [], hover: -1, marked: -1, chosen: -1, by: null, shown: new Set() };
   map.root = element("div", "root explore");
   map.head = element("header", "head");
   map.title = element("h1");
@@ -182,15 +182,14 @@ function focusBox(map, event) {
 // What Python sends
 
 function take(map, data) {
-  const isOther = map.token !== data.token;
-  if (isOther) {
+  if (map.token !== data.token) {
     remember(map);
-    Object.assign(map, { token: data.token, chosen: -1, hover: -1, marked: -1, layout: null, isFitted: false, pinned: null });
-    map.shown.clear();
+    forget(map);
+    map.token = data.token;
   }
   map.data = data;
   map.title.textContent = data.title;
-  map.facts.textContent = data.facts;
+  map.facts.textContent = map.facts.title = data.facts; // beside a source it may be cut
   map.root.classList.toggle("drawing", !data.parts_there.length);
   map.over.setAttribute("aria-label", `Map of ${data.facts} Arrow keys move it, plus and minus zoom, Enter opens the passage in the middle.`);
   for (const text of data.texts ?? []) {
@@ -204,8 +203,9 @@ function take(map, data) {
   showPin(map);
   showNotice(map);
   showTypical(map);
-  if (data.linked && data.linked !== map.linked) {
-    map.linked = data.linked;
+  const isLinked = data.linked && data.linked !== map.linked;
+  map.linked = data.linked; // nothing once it was asked, so that the way back can bring the same question again
+  if (isLinked) {
     map.box.value = data.linked;
     pinQuestion(map, data.linked);
   } else if (!map.waitsForPin) {
@@ -214,6 +214,16 @@ function take(map, data) {
   map.root.setAttribute("aria-busy", String(Boolean(data.status || map.waitsForPin)));
   showCard(map);
   draw(map);
+}
+
+// Another map: a number that names a passage here may name one of another index there.
+function forget(map) {
+  Object.assign(map, { hover: -1, marked: -1, opens: -1, pointed: null, layout: null, isFitted: false, pinned: null, listed: [] });
+  for (const seen of [map.shown, map.texts, map.asked]) seen.clear();
+  for (const timer of [map.looking, map.again]) clearTimeout(timer);
+  map.card.hidden = true; // nothing is drawn by the numbers of a map that is not there yet
+  delete map.card.dataset.id;
+  choose(map, -1);
 }
 
 // The packed numbers of a map; those that did not come are asked for.
@@ -428,7 +438,7 @@ function passageList(map, rows, { numbered = false } = {}) {
     };
     open.addEventListener("mouseenter", point(row.id));
     open.addEventListener("mouseleave", point(null));
-    const like = button("quiet like", "More like this", `More like this: ${nameOf(row)}`, () => likePassage(map, row.id));
+    const like = button("quiet like", "Pin its neighbours", `Pin its neighbours: ${nameOf(row)}`, () => likePassage(map, row.id));
     const item = element("li");
     item.append(open, like);
     list.append(item);
@@ -438,7 +448,14 @@ function passageList(map, rows, { numbered = false } = {}) {
 
 function openPassage(map, rows, i) {
   choose(map, rows[i].id);
-  map.send("open", { ids: rows.map(({ id }) => id), number: i + 1 });
+  openListed(map, rows.map(({ id }) => id), i + 1);
+}
+
+function openListed(map, ids, number) {
+  map.isOpening = number !== map.number || String(ids) !== String(map.listed);
+  map.listed = ids;
+  map.number = number;
+  map.send("open", { ids, number });
 }
 
 // The two layouts
@@ -546,7 +563,7 @@ function choose(map, id) {
   if (row) {
     box.push(
       element("span", "name", row.title),
-      button("quiet", "More like this", `More like this: ${nameOf(row)}`, () => likePassage(map, id)),
+      button("quiet", "Pin its neighbours", `Pin its neighbours: ${nameOf(row)}`, () => likePassage(map, id)),
       button("quiet close", "✕", "Let go of this passage", () => choose(map, -1)),
     );
   }
@@ -554,8 +571,14 @@ function choose(map, id) {
   draw(map);
 }
 
-// The pane was opened or closed. Where it is a sheet over the lower half, the point is moved above it.
+// The pane was opened, closed, or walked on in what was listed with its passage: the map follows. Where the pane is a
+// sheet over the lower half, the point is moved above it.
 function sourceShown(map, number) {
+  const hasWalked = number && number !== map.number; // more of the same text tells the same number
+  if (hasWalked && map.isOpening) map.listed = []; // some of it has gone from the index: the numbers are others now
+  map.isOpening = false;
+  map.number = number;
+  if (hasWalked && map.listed[number - 1] !== undefined) choose(map, map.listed[number - 1]);
   if (!number || !matchMedia("(max-width: 899px)").matches) return;
   const row = rowOf(map, map.chosen);
   if (row < 0 || map.root.getRootNode().activeElement?.closest(".side")) return;
@@ -694,7 +717,7 @@ function openPoint(map, id) {
   map.chosen = id;
   map.opens = id;
   choose(map, id);
-  map.send("open", { ids: [id], number: 1 });
+  openListed(map, [id], 1);
   clearTimeout(map.looking);
   map.looking = setTimeout(() => ask(map, [id]), 5 * LOOK_AFTER); // after the pane, which is drawn alone if nothing else is sent
 }

@@ -47,7 +47,7 @@ function makeList() {
     busy(list);
     list.send("more");
   });
-  list.root.append(form, list.tools, list.note, list.heading, list.text, list.hits, list.more);
+  list.root.append(form, list.heading, list.text, list.tools, list.note, list.hits, list.more);
   return list;
 }
 

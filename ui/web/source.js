@@ -213,6 +213,12 @@ function pageTools(pane, source) {
 }
 
 function drawPage(source, page) {
+  const sheet = element("div", "sheet");
+  if (matchMedia("(max-width: 899px)").matches) {
+    sheet.tabIndex = 0; // it scrolls sideways there
+    sheet.setAttribute("role", "region");
+    sheet.setAttribute("aria-label", `Page ${page.number}`);
+  }
   const node = element("figure", "page");
   const image = element("img");
   image.src = page.source; // a picture made by pdf.py
@@ -226,16 +232,19 @@ function drawPage(source, page) {
     for (const [side, share] of Object.entries(sides)) box.style[side] = `${share * 100}%`;
     node.append(box);
   }
-  if (source.inexact) node.append(element("figcaption", "say", "Where the passage stands on this page cannot be told exactly; its text has it marked."));
-  return node;
+  sheet.append(node);
+  if (source.inexact) sheet.append(element("p", "say", "Where the passage stands on this page cannot be told exactly; its text has it marked."));
+  return sheet;
 }
 
-// Where to scroll to: its own scroll, not the page's
+// Where to scroll to: its own scroll, not the page's. A box is as a rule a whole line, so its beginning is what is wanted.
 
 function scrollToMark(pane, source) {
   const box = pane.text.querySelector(".box") ?? (source.pages && !source.as_text ? null : firstShownMark(pane));
   const top = box ? box.getBoundingClientRect().top - pane.text.getBoundingClientRect().top + pane.text.scrollTop : 0;
   pane.text.scrollTop = Math.max(top - pane.text.clientHeight / 4, 0);
+  const sheet = box?.closest(".sheet");
+  if (sheet) sheet.scrollLeft += box.getBoundingClientRect().left - sheet.getBoundingClientRect().left - 16;
 }
 
 function firstShownMark(pane) {

@@ -34,15 +34,18 @@ function makeList(parentElement, data) {
   list.fresh = button("fresh", "New question", "", () => list.send("fresh"));
   list.note = element("p", "note");
   list.note.setAttribute("role", "status");
+  list.fault = element("p", "fault");
+  list.fault.setAttribute("role", "alert");
   list.rows = element("ul");
   list.rows.setAttribute("aria-label", "Threads");
   list.more = button("quiet", "Show more", "", () => list.send("more"));
-  list.root.append(list.fresh, box, list.note, list.rows, list.more);
+  list.root.append(list.fresh, box, list.fault, list.note, list.rows, list.more);
   parentElement.append(list.root);
   return list;
 }
 
 function drawRows(list, data) {
+  list.fault.textContent = data.fault;
   const nothing = data.search ? "No thread holds these words." : "Nothing was asked yet. Every question and its answer will be here.";
   list.note.textContent = data.threads.length ? "" : nothing;
   list.note.hidden = Boolean(data.threads.length);
@@ -52,13 +55,15 @@ function drawRows(list, data) {
 
 function row(list, thread, data) {
   const item = element("li", "row");
-  const open = button("open", "", "", () => list.send("open", { id: thread.id }));
-  const about = [data.indexes ? thread.index : null, thread.questions, thread.when].filter(Boolean).join(" · ");
+  const open = thread.gone ? element("div", "open") : button("open", "", "", () => list.send("open", { id: thread.id }));
+  const index = thread.gone ? `${thread.index}, which is not here any more` : data.indexes ? thread.index : null;
+  const about = [index, thread.questions, thread.when].filter(Boolean).join(" · ");
   open.append(element("span", "title", thread.title), element("span", "about", about));
   if (thread.id === data.open) open.setAttribute("aria-current", "true");
   const tools = element("div", "tools");
   const rename = button("quiet", "Rename", `Rename ${thread.title}`, () => renaming(list, item, thread, open, tools));
   const remove = button("quiet", "Remove", `Remove ${thread.title}`, () => removing(list, item, thread, open, tools));
+  if (thread.gone) tools.append(button("quiet", "Export", `Export ${thread.title}`, () => list.send("export", { id: thread.id })));
   tools.append(rename, remove);
   item.append(open, tools);
   return item;
