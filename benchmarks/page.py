@@ -10,7 +10,10 @@ percentiles over the test queries, asked as they are:
   box can be typed into;
 - answer: from Enter until the first sentence, or "Not in these documents", stands on the page; and until it is whole;
 - footnote: from the click until the marked passage is in sight beside the answer;
-- search: from Enter until the passages stand there.
+- search: from Enter until the passages stand there;
+- first visit, to a server just started that has no index: from the click on "Use the sample" until the passage of a
+  footnote is marked, clicking on what is offered as soon as it is there;
+- layout shift while the page is first drawn (web.dev/cls: good up to 0.1).
 
 Then four users with a profile each ask, open footnotes, search and look at the library, a thing every few seconds, for
 the minutes given; the memory of the server and its children is taken every half minute (proportional set size, so that
@@ -143,9 +146,33 @@ class Person:
         self.page.get_by_text("passages in").first.wait_for()
         return (time.perf_counter() - began) * 1000
 
+    def try_sample(self) -> float:
+        """Milliseconds from taking the sample to the first marked passage."""
+        self.shown.open("/")
+        began = time.perf_counter()
+        self.page.get_by_role("button", name="Use the sample").click()
+        self.page.get_by_role("list", name="Questions to begin with").get_by_role("button").first.click(timeout=120_000)
+        self.shown.footnote(1).click()
+        self.shown.pane.locator("mark").first.wait_for()
+        return (time.perf_counter() - began) * 1000
+
+    def shift(self) -> float:
+        """How far the page jumps while it is drawn."""
+        self.page.add_init_script(_SHIFTS)
+        self.first_paint()
+        self.shown.settled()
+        return float(self.page.evaluate("() => window.shifted"))
+
     def look_around(self) -> None:
         self.shown.open("/library")
 
+
+_SHIFTS = """
+window.shifted = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+}).observe({ type: "layout-shift", buffered: true });
+"""
 
 # From the key that asks: when a sentence or the silence is on the page, and when nothing is busy any more. The answer
 # is in the shadow of its part.
@@ -197,7 +224,11 @@ def measure(browser: Browser, address: str, questions: Sequence[str]) -> dict[st
             opened.append(took)
     searched = [person.search(question) for question in questions[1 : 1 + TIMES // 2]]
     person.page.context.close()
+    newcomer = Person(browser, address)
+    shift = newcomer.shift()
+    newcomer.page.context.close()
     return {
+        "layout_shift": round(shift, 4),
         "first_paint_new_ms": spread(cold),
         "first_paint_again_ms": spread(again),
         "answer_begins_ms": spread([first for first, _ in asked]),
@@ -206,6 +237,17 @@ def measure(browser: Browser, address: str, questions: Sequence[str]) -> dict[st
         "footnotes": len(opened),
         "search_ms": spread(searched),
     }
+
+
+def first_visits(browser: Browser) -> dict[str, object]:
+    """Times in milliseconds from nothing to the first marked passage, of three servers that were just started."""
+    took = []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory(prefix="footnote-page-") as empty, server(Path(empty)) as (address, _):
+            person = Person(browser, address)
+            took.append(person.try_sample())
+            person.page.context.close()
+    return {"first_visit_ms": spread(took)}
 
 
 def crowd(browser: Browser, address: str, pid: int, questions: Sequence[str], *, minutes: float) -> dict[str, object]:
@@ -254,6 +296,7 @@ def main() -> None:
             figures: dict[str, object] = {
                 "cpu": platform.processor() or platform.machine(),
                 "cores": os.cpu_count(),
+                **first_visits(browser),
                 **measure(browser, address, questions),
                 "memory_warm_mb": memory_mb(pid),
             }
