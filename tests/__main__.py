@@ -18,7 +18,7 @@ def main() -> None:
     run([python, "-m", "ruff", "check", "."])
     run([python, "-m", "mypy"])
     chromium.ensure()  # without one the browser tests skip, and with CI=true they fail
-    run([python, "-m", "pytest", "-q", "-rsR", "-n", "2", "--dist", "loadgroup", *sys.argv[1:]])
+    run([python, "-m", "pytest", "-q", "-rs", "-n", "2", "--dist", "loadgroup", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ import pytest
 import streamlit
 from numpy.typing import NDArray
 from streamlit.proto.WidgetStates_pb2 import WidgetState
-from streamlit.testing.v1 import AppTest
 
 import rag
 from rag.errors import EncoderError
+from tests.apps import AppTest
 from tests.fakes import HashingEncoder
 from ui import explore, maps, pane, server
 from ui.components import WEB

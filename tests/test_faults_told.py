@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
+from tests.apps import AppTest
 from ui import server
 from ui.shell import OUR_FAULT
 

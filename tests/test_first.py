@@ -9,9 +9,9 @@ from threading import Event
 from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from rag.index import Index
+from tests.apps import AppTest
 from tests.fakes import HashingEncoder
 from ui import library, sample
 from ui.jobs import Job, Jobs

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 import rag
+from tests.apps import AppTest
 from tests.fakes import HashingEncoder
 from ui.keeping import FILE_NAME
 from ui.threads import Threads

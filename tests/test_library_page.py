@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.testing.v1 import AppTest
 
 import rag
 from rag.errors import UsageError
 from rag.locks import write_lock
 from rag.store import FileState
 from rag.uploads import UPLOADS, kept_at
+from tests.apps import AppTest
 from tests.fakes import HashingEncoder, QueuedGenerator
 from ui.access import owner
 from ui.jobs import Job, Jobs

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from streamlit.proto.WidgetStates_pb2 import WidgetState
-from streamlit.testing.v1 import AppTest
 
 import rag
 from rag.errors import UsageError
 from rag.queries import read_query
 from rag.store import DocumentFacts
+from tests.apps import AppTest
 from tests.fakes import HashingEncoder
 from ui import search
 from ui.facets import Facets

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 from streamlit.proto.WidgetStates_pb2 import WidgetState
-from streamlit.testing.v1 import AppTest
 
 import rag
 from rag.errors import UsageError
 from rag.pipeline import NOT_FOUND
+from tests.apps import AppTest
 from tests.fakes import HashingEncoder, QueuedWriter
 from ui import server
 from ui.access import owner

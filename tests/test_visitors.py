@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from rag.store import FileState
+from tests.apps import AppTest
 from ui import library
 from ui.access import PUBLIC_VARIABLE, told
 from ui.jobs import Job

@@ -1,4 +1,4 @@
-"""A real server and a real browser. The tests are meant for one worker; two browsers side by side pass as well."""
+"""A real server and a real browser, in one worker."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ WIDE, PHONE = (1280, 800), (390, 844)
 expect.set_options(timeout=PATIENCE_S * 1000)  # a machine that is busy with the other half of the tests is slow
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("browser"))
-            item.add_marker(pytest.mark.flaky(reruns=2))  # told in the summary, so that it is not lost
 
 
 @pytest.hookimpl(wrapper=True)
