@@ -30,7 +30,7 @@ from rag.ingest import Ingest, IngestReport
 from rag.loaders import Limits
 from rag.loaders.base import storable
 from rag.locks import HOLDER, write_lock
-from rag.plan import FileChange, Preview, make_plan
+from rag.plan import FileChange, Preview, make_plan, stale
 from rag.progress import Progress, Stopped
 from rag.reembed import PENDING, ReembedReport, reembed, take_form
 from rag.snapshots import VectorCache
@@ -357,6 +357,16 @@ class Index:
         """Every file, read or set aside and why, and every document that no file stands behind, ordered by name."""
         with self._reading_rows() as store:
             return store.file_states()
+
+    def stale_files(self) -> tuple[FileChange, ...]:
+        """Files that were read and are another now ('edited'), or have gone ('removed'): `ingest` has work to do.
+
+        Each is looked at where it was. No folder is searched: what is new is not told, and what has moved has gone.
+        Nothing is told of folders that are not there.
+        """
+        with self._reading_rows() as store, store.transaction():
+            files = [(root, row) for root in store.roots() if root != UPLOADS for row in store.files(root).values()]
+        return tuple(stale(files))
 
     def origins(self) -> Origins:
         """What `ingest` is to be given to bring all documents up to date."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from rag.folders import FoundFile, absolute, find_files, is_below
+from rag.freshness import state_of
 from rag.loaders import format_of
 from rag.store import FileRow, Store
 from rag.types import JsonValue
@@ -248,6 +249,31 @@ def after_name(source: str, relpath: str) -> str | None:
         if source.startswith(relpath, start) and (not rest or rest.startswith("#")):
             return rest
     return None
+
+
+def stale(files: Iterable[tuple[str, FileRow]]) -> Iterator[FileChange]:
+    """The files that were read and are another now, or have gone.
+
+    Nothing is told of a folder that is not there, for it may be on a drive that is put away; nor of a file that may not
+    be looked at; nor of one whose name is no Unicode, for by what is kept of it none can be opened.
+
+    Args:
+        files: each with the folder that it is told from.
+    """
+    is_there: dict[str, bool] = {}
+    for root, row in files:
+        if root not in is_there:
+            is_there[root] = os.path.isdir(root)
+        if row.reason is not None or not is_there[root]:
+            continue
+        try:
+            state = state_of(Path(root, row.relpath), row.size, row.mtime_ns, row.sha256)
+        except OSError:
+            continue
+        if state == "changed":
+            yield FileChange("edited", row.relpath)
+        elif state == "gone" and "\\" not in row.relpath:
+            yield FileChange("removed", row.relpath)
 
 
 def content_of(found: FoundFile) -> Content:

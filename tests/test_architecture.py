@@ -23,6 +23,7 @@ ROWS = [
         "words",
         "queries",
         "files",
+        "freshness",
         "uploads",
         "locks",
         "sidefile",

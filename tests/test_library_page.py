@@ -21,12 +21,14 @@ from rag.uploads import UPLOADS, kept_at
 from tests.apps import AppTest
 from tests.fakes import HashingEncoder, QueuedGenerator
 from ui.access import owner
+from ui.changes import Changed
 from ui.jobs import Job, Jobs
 from ui.keeping import FILE_NAME
 from ui.library import first_name, named_folder
 from ui.limits import UPLOAD_VARIABLE
 from ui.reading import Finished, Standing, Task, Told, read
 from ui.shelf import Look, at_home, files_view, reading_view, removal_words, report_words, time_left
+from ui.shell import open_index
 from ui.threads import Threads
 
 SECONDS = 60
@@ -518,6 +520,69 @@ def test_another_program_that_writes_is_named(handbook: rag.Index) -> None:
         assert page.part("reading")["text"].startswith("Another program writes to this index just now: process ")
     page.run()
     assert page.part("reading")["state"] == "none"
+
+
+def looked(index: rag.Index) -> None:
+    """The files of an index were looked at once."""
+    assert open_index(index.path).changes.wait(SECONDS)
+
+
+def test_a_file_that_changed_since_is_told_and_brought_up_to_date(handbook: rag.Index, jobs: Jobs, docs: Path) -> None:
+    (docs / "bees.txt").write_text("Bees make wax.")
+    page = Library()
+    looked(handbook)
+    page.run()
+    line = page.part("reading")
+    assert (line["state"], line["text"]) == ("due", "bees.txt changed after it was read.")
+    page.send("reading", "check")
+    assert finish(jobs, handbook.path).state == "done"
+    page.run()
+    looked(handbook)
+    page.run()
+    assert page.part("reading")["text"].startswith("1 file read")
+    assert handbook.document("bees.txt").text == "Bees make wax."
+
+
+def test_what_one_does_not_want_to_hear_of_now_is_told_again_when_more_has_changed(
+    handbook: rag.Index, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.changes._EVERY_S", 0)
+    monkeypatch.setattr("ui.changes._SHARE", 0)
+    (docs / "bees.txt").unlink()
+    page = Library()
+    looked(handbook)
+    page.run()
+    assert page.part("reading")["text"] == "bees.txt is not where it was any more."
+    page.send("reading", "leave")
+    page.run()
+    assert page.part("reading")["state"] == "none"
+    (docs / "apples.txt").write_text("Apples fall.")
+    page.run()
+    looked(handbook)
+    page.run()
+    assert page.part("reading")["text"] == "1 file changed after it was read, and 1 has gone."
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (Changed(2, 0, "a.md"), "2 files changed after they were read."),
+        (Changed(1, 2, "a.md"), "1 file changed after it was read, and 2 have gone."),
+        (Changed(0, 1200, "a.md"), "1,200 files are not where they were any more."),
+    ],
+)
+def test_changes_are_counted_in_words(changed: Changed, words: str) -> None:
+    view = reading_view(None, changed=changed)
+    assert (view["text"], view["actions"]) == (words, [["check", "Bring up to date"], ["leave", "Not now"]])
+
+
+def test_changes_wait_while_something_else_is_told(handbook: rag.Index) -> None:
+    changed = Changed(1, 0, "a.md")
+    task = Task(handbook.path, "notes")
+    assert reading_view(None, unfinished=[task], changed=changed)["state"] == "unfinished"
+    assert reading_view(Job(1, task, "running"), changed=changed)["state"] == "running"
+    assert reading_view(Job(1, task, "failed"), changed=changed)["state"] == "failed"
+    assert reading_view(None, changed=Changed())["state"] == "none"
 
 
 def test_changes_are_read_from_all_folders_and_uploads(handbook: rag.Index, jobs: Jobs, docs: Path) -> None:

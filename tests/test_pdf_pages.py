@@ -19,9 +19,10 @@ from PIL import Image
 
 import rag
 from rag.errors import LoadError
+from rag.freshness import version_of
 from rag.loaders import load
 from rag.loaders.pdf import LIGATURES
-from ui.pdf import Box, aligned, draw, page_boxes, page_image, version_of
+from ui.pdf import Box, aligned, draw, page_boxes, page_image
 from ui.render import Passage
 from ui.sources import Shown, source_view
 

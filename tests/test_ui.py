@@ -70,6 +70,15 @@ class Page:
             self.app.query_params[key] = value
         self.run()
 
+    @classmethod
+    def beside(cls, other: Page) -> Page:
+        """Another tab, opened by the link in a first one's address; what is on its way is not waited for."""
+        tab = cls.__new__(cls)
+        tab.app = AppTest.from_file(APP, default_timeout=60)
+        tab.app.query_params = dict(other.app.query_params)
+        tab.app.run()
+        return tab
+
     def run(self) -> None:
         """Run the script, and again when the answers are whole that it began."""
         self.app.run()
@@ -82,8 +91,12 @@ class Page:
             self.app.run()
 
     def ask(self, question: str) -> None:
-        self.app.chat_input[0].set_value(question).run()
+        self.send(question)
         self._to_its_end()
+
+    def send(self, question: str) -> None:
+        """Ask, and wait for no answer."""
+        self.app.chat_input[0].set_value(question).run()
 
     def do(self, what: str, value: object = None, *, part: str = "answer", **more: object) -> None:
         """What a part of the page sends when something is clicked in it."""
@@ -438,18 +451,14 @@ def test_a_reload_finds_the_question_on_its_way_and_those_that_wait_behind_it(
     begun, go_on = held
     page = Page()
     page.ask("Which leave is there?")
-    page.app.chat_input[0].set_value("When is lunch?").run()
+    page.send("When is lunch?")
     assert begun.wait(60)
-    page.app.chat_input[0].set_value("How many weeks of leave?").run()
+    page.send("How many weeks of leave?")
     asked = ["Which leave is there?", "When is lunch?", "How many weeks of leave?"]
-    link = dict(page.app.query_params)
     if not looks_meanwhile:
         go_on.set()
         assert page.app.session_state["talk"].job.wait(60)
-    again = Page.__new__(Page)
-    again.app = AppTest.from_file(APP, default_timeout=60)
-    again.app.query_params = link
-    again.app.run()
+    again = Page.beside(page)
     if looks_meanwhile:
         kinds = [turn["kind"] for turn in again.view["turns"]]
         assert kinds == ["answer", "running", "waiting"]
@@ -466,9 +475,9 @@ def test_a_question_sent_when_the_one_before_has_just_ended_comes_after_those_th
 ) -> None:
     begun, go_on = held
     page = Page()
-    page.app.chat_input[0].set_value("When is lunch?").run()
+    page.send("When is lunch?")
     assert begun.wait(60)
-    page.app.chat_input[0].set_value("How many weeks of leave?").run()
+    page.send("How many weeks of leave?")
     go_on.set()
     assert page.app.session_state["talk"].job.wait(60)  # and nobody has looked since
     page.ask("Which leave is there?")
@@ -484,14 +493,11 @@ def test_what_waits_is_asked_by_one_of_two_tabs_only(
 ) -> None:
     begun, go_on = held
     here = Page()
-    here.app.chat_input[0].set_value("When is lunch?").run()
+    here.send("When is lunch?")
     assert begun.wait(60)
     for question in ("How many weeks of leave?", "Which leave is there?"):
-        here.app.chat_input[0].set_value(question).run()
-    there = Page.__new__(Page)
-    there.app = AppTest.from_file(APP, default_timeout=60)
-    there.app.query_params = dict(here.app.query_params)
-    there.app.run()
+        here.send(question)
+    there = Page.beside(here)
     assert [turn["kind"] for turn in there.view["turns"]] == ["running", "waiting", "waiting"]
     go_on.set()
     here.run()
@@ -515,14 +521,11 @@ def test_a_reload_finds_a_follow_up_by_the_question_that_it_stands_for(
         return generate(self, question, passages)
 
     monkeypatch.setattr(Quoting, "generate", hold)
-    page.app.chat_input[0].set_value("And dinner?").run()
+    page.send("And dinner?")
     assert begun.wait(60)
     page.app.run()
     assert page.app.query_params["q"] == "When is dinner?"
-    again = Page.__new__(Page)
-    again.app = AppTest.from_file(APP, default_timeout=60)
-    again.app.query_params = dict(page.app.query_params)
-    again.app.run()
+    again = Page.beside(page)
     assert [turn["question"] for turn in again.view["turns"]] == ["When is lunch?", "And dinner?"]
     go_on.set()
     again.run()
@@ -534,9 +537,9 @@ def test_a_question_asked_meanwhile_waits_its_turn(
 ) -> None:
     begun, go_on = held
     page = Page()
-    page.app.chat_input[0].set_value("When is lunch?").run()
+    page.send("When is lunch?")
     assert begun.wait(60)
-    page.app.chat_input[0].set_value("How many weeks of leave?").run()
+    page.send("How many weeks of leave?")
     first, second = page.view["turns"]
     assert (first["kind"], first["status"]) == ("running", "Looking for passages")
     assert (second["kind"], second["status"]) == ("waiting", "Waits for its turn")
@@ -751,7 +754,7 @@ def test_a_model_is_loaded_once_for_all_settings(handbook: rag.Index, monkeypatc
         return QueuedWriter([])
 
     monkeypatch.setattr("ui.shell.load_writer", load)
-    opened = open_index(str(handbook.path), 0)
+    opened = open_index(handbook.path)
     chosen = [
         Settings(strictness=strictness, sources=sources, generator="transformers:a")
         for strictness in ("careful", "balanced", "eager")

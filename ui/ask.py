@@ -58,9 +58,8 @@ class Talk:
     def seen(self) -> tuple[str, str | None] | None:
         """The question of the turn to be seen first, as it was asked and as it stands by itself, if that is known."""
         if self.at is None and self.job:
-            now = (
-                self.job.now
-            )  # until it is known how a follow-up stands by itself, the address leads to what it follows
+            now = self.job.now
+            # Until it is known how a follow-up stands by itself, the address leads to what it follows.
             return (now.question, now.rewritten) if now.passages or now.ended or not self.answers else None
         if not self.answers:
             return None

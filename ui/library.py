@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +18,7 @@ from rag.locks import who_writes
 from rag.store import FileState
 from ui import sample
 from ui.access import is_public, owner, told
+from ui.changes import Changed
 from ui.components import component
 from ui.jobs import jobs
 from ui.keeping import FILE_NAME
@@ -38,7 +38,7 @@ from ui.shelf import (
     reading_view,
     removal_words,
 )
-from ui.shell import Opened, Place, bring, open_index, write_address
+from ui.shell import Opened, Place, bring, let_go, open_index, write_address
 from ui.threads import Threads
 from ui.uploads import clean_name, drop_unread, refusal, take, too_much
 
@@ -394,9 +394,24 @@ def _reading(home: Path, was_active: bool, was_made: bool, had_begun: tuple[bool
     queued = [waits for waits in jobs().of(home) if not waits.is_over and waits is not job]
     unfinished = jobs().unfinished(home) if job is None else []
     other = (who_writes(home) or "") if job is None else ""
-    view = reading_view(job, queued=queued, unfinished=unfinished, other=other, paths=_may_name_paths())
+    changed = None if active or other else _changed(home)
+    view = reading_view(
+        job, queued=queued, unfinished=unfinished, other=other, changed=changed, paths=_may_name_paths()
+    )
     component("library")(key="library-reading", data=view, on_do_change=_do_reading)
     st.session_state["library.reading"] = str(home)
+
+
+def _changed(home: Path) -> Changed | None:
+    """What changed since the files were read, unless that was heard of and left."""
+    if not is_there(home):
+        return None
+    try:
+        opened = open_index(home)
+        changed = opened.changes.of(opened.index)
+    except RagError:  # the page says so
+        return None
+    return None if changed == st.session_state.get("library.left") else changed
 
 
 def _do_reading() -> None:
@@ -418,6 +433,10 @@ def steer(home: Path, event: Mapping[str, Any]) -> None:
             left = {name for task in jobs().dismiss(home) for name in task.uploads}
             wanted = {name for job in jobs().of(home) for name in job.task.uploads}  # by a reading that goes on
             drop_unread(home, left - wanted)
+        case {"what": "check"}:
+            check(open_index(home))
+        case {"what": "leave"}:
+            st.session_state["library.left"] = _changed(home)
         case {"what": "aside"}:
             st.session_state["library.look"] = Look(standing="aside")
             st.session_state["library.redraw"] = True
@@ -432,7 +451,7 @@ def _buttons(opened: Opened | None) -> None:
         if opened is not None:
             origins = opened.index.origins()
             is_any = bool(origins.paths or origins.uploads)
-            st.button("Check for changes", type="tertiary", on_click=_check, args=(opened,), disabled=not is_any)
+            st.button("Check for changes", type="tertiary", on_click=check, args=(opened,), disabled=not is_any)
             st.button("Rename…", type="tertiary", on_click=_open, args=("rename",))
         st.button("New index…", type="tertiary", on_click=_open, args=("new",))
         st.button("Delete index…", type="tertiary", on_click=_open, args=("delete",))
@@ -447,7 +466,7 @@ def _dialog(place: Place) -> None:
         draw(place)
 
 
-def _check(opened: Opened) -> None:
+def check(opened: Opened) -> None:
     if _has_gone(opened.index.path, was_there=True):
         return
     origins = opened.index.origins()
@@ -635,10 +654,8 @@ def _must_rest(path: Path) -> None:
 
 
 def _forget(place: Place) -> None:
-    """Let go of an index, for whoever comes next; those that have it at hand finish what they are at."""
     assert place.path is not None
-    with suppress(OSError):  # it has gone already
-        open_index.clear(str(place.path), (place.path / "index.sqlite").stat().st_ino)
+    let_go(place.path)
     _FILES.pop(str(place.path.absolute()), None)
 
 

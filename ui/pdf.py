@@ -17,6 +17,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import LoadError
+from rag.freshness import Version, version_of
 from rag.loaders.isolation import Isolated
 from rag.loaders.pdf import LIGATURES
 
@@ -35,7 +36,6 @@ _CAN_GO = (
     "".join(map(chr, range(0x21))) + "\x7f\xa0\u2028\u3000\uffff\ufffe"
 )  # white space, and glyphs without a letter
 
-Version = tuple[int, ...]  # of a file
 Box = tuple[float, float, float, float]  # left, top, width, height as shares of the page's, from its upper left
 
 
@@ -49,11 +49,6 @@ class PageImage:
     height: int
     source: str  # of the picture, as a data: address
     boxes: tuple[Box, ...] | None  # one for each stretch of a line; None where they cannot be told exactly
-
-
-def version_of(status: os.stat_result) -> Version:
-    """What tells a file from another in its place, and from itself after a change: the last of it nobody can set."""
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def page_image(path: str, version: Version, number: int, text: str, spans: Sequence[tuple[int, int]]) -> PageImage:

@@ -20,6 +20,7 @@ from rag.store import FileState
 from rag.types import JsonValue
 from rag.uploads import UPLOADS
 from ui.access import told
+from ui.changes import Changed
 from ui.jobs import Job
 from ui.reading import Task
 from ui.render import Json
@@ -213,20 +214,22 @@ def reading_view(
     queued: Sequence[Job] = (),
     unfinished: Sequence[Task] = (),
     other: str = "",
+    changed: Changed | None = None,
     paths: bool = True,
 ) -> Json:
-    """How a reading goes, or went, in one line.
+    """How a reading goes, or went, in one line; or else that one is due.
 
     Args:
         job: the one under way, or else the last that is over.
         queued: those that wait behind it.
         unfinished: what was left unread, where no reading is under way.
         other: who else writes to the index, in words.
+        changed: since the files were read.
         paths: whether the reader may know where things are on this computer.
     """
     title = partial(_title, paths=paths)
     view: Json = {"kind": "reading", "text": "", "more": "", "share": None, "state": "none", "actions": []}
-    if job is not None:
+    if job is not None and not (changed and job.state == "done"):
         view.update(_over(job, title(job.task)) if job.is_over else _under_way(job, title(job.task)))
         view["number"] = job.number
     elif unfinished:
@@ -238,8 +241,27 @@ def reading_view(
         )
     elif other:
         view.update(state="other", text=told(f"Another program writes to this index just now: {other}."))
+    elif changed:
+        view.update(_due(changed))
     view["queued"] = [{"number": waits.number, "text": f"Next: {title(waits.task)}"} for waits in queued]
     return view
+
+
+def _due(changed: Changed) -> Json:
+    n = changed.edited or changed.gone
+    files = changed.first if changed.edited + changed.gone == 1 else plural(n, "file")
+    it_was, is_ = ("it was", "is") if n == 1 else ("they were", "are")
+    if changed.edited:
+        gone = f", and {changed.gone:,} {'has' if changed.gone == 1 else 'have'} gone" if changed.gone else ""
+        text = f"{files} changed after {it_was} read{gone}."
+    else:
+        text = f"{files} {is_} not where {it_was} any more."
+    return {
+        "state": "due",
+        "text": text,
+        "more": "Answers still come from what was read.",
+        "actions": [["check", "Bring up to date"], ["leave", "Not now"]],
+    }
 
 
 def _title(task: Task, *, paths: bool) -> str:

@@ -21,6 +21,7 @@ from rag.index import Index
 from rag.pipeline import Pipeline
 from rag.retriever import Retriever
 from ui.access import told
+from ui.changes import Changes
 from ui.components import component
 from ui.keeping import storable
 from ui.render import find_indexes
@@ -44,6 +45,7 @@ class Opened:
     pipeline: Pipeline
     warm: bool = False  # it has answered once, so its model is loaded
     suggestions: Suggestions = field(default_factory=Suggestions)
+    changes: Changes = field(default_factory=Changes)
     _loading: threading.Lock = field(default_factory=threading.Lock)
     _making: threading.Lock = field(default_factory=threading.Lock)
     _pipelines: dict[str, Pipeline] = field(default_factory=dict)  # by their arguments
@@ -108,18 +110,32 @@ class Place:
         Raises:
             RagError: it cannot be read.
         """
-        if self.path is None:
-            return None
-        try:
-            inode = (self.path / "index.sqlite").stat().st_ino
-        except OSError:  # it has gone since its name was found, and opening it says so
-            inode = 0
-        return open_index(str(self.path), inode)
+        return open_index(self.path) if self.path else None
+
+
+def open_index(path: Path) -> Opened:
+    """Open an index once for all sessions; made again under the same path, it is another file and opened anew.
+
+    Raises:
+        RagError: it cannot be read.
+    """
+    return _open(*_file(path))
+
+
+def let_go(path: Path) -> None:
+    """Open an index anew for whoever comes next; those that have it at hand finish what they are at."""
+    _open.clear(*_file(path))
+
+
+def _file(path: Path) -> tuple[str, int]:
+    try:
+        return str(path.absolute()), (path / "index.sqlite").stat().st_ino
+    except OSError:  # it has gone since its name was found, and opening it says so
+        return str(path.absolute()), 0
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
-def open_index(path: str, inode: int) -> Opened:
-    """Open an index once for all sessions; made again under the same path, it is another file and opened anew."""
+def _open(path: str, inode: int) -> Opened:
     return Opened(Pipeline(Retriever(Index.open(path))))
 
 

@@ -7,23 +7,22 @@ offsets or is not there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from rag.errors import LoadError, UsageError
+from rag.freshness import Version, hash_of, state_of, version_of
 from rag.index import Index
 from rag.loaders import format_of
 from rag.store import SourceFile
 from rag.types import Document, JsonValue
 from ui.layout import Node, chosen, laid_out, pruned
-from ui.pdf import PageImage, Version, page_image, version_of
+from ui.pdf import PageImage, page_image
 from ui.render import Json, Passage
 
 BLOCKS = 100  # shown above a passage, and below it, at first and with every step
@@ -227,15 +226,11 @@ def file_now(file: SourceFile | None) -> File:
     read_on = _day(file.read_at)
     path = Path(file.path)
     try:
-        status = path.stat()
-        same = (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns)
-        if not same and file.sha256 is not None and path.is_file():
-            same = _hash(str(path), version_of(status)) == file.sha256
-    except (OSError, ValueError):  # the latter: a name that is none
+        state = state_of(path, file.size, file.mtime_ns, file.sha256)
+        version = version_of(path.stat()) if state == "same" else ()
+    except OSError:
         return File("gone", read_on=read_on)
-    if not same or not path.is_file():
-        return File("changed", read_on=read_on)
-    return File("same", path, version_of(status), read_on)
+    return File(state, path if state == "same" else None, version, read_on)
 
 
 def file_as_read(kept: SourceFile | None) -> File:
@@ -244,16 +239,10 @@ def file_as_read(kept: SourceFile | None) -> File:
     if kept is None or file.path is None or kept.sha256 is None:
         return file
     try:
-        is_same = _hash(str(file.path), version_of(file.path.stat())) == kept.sha256
+        is_same = hash_of(str(file.path), version_of(file.path.stat())) == kept.sha256
     except OSError:
         return replace(file, state="gone", path=None)
     return file if is_same else replace(file, state="changed", path=None)
-
-
-@lru_cache(maxsize=256)
-def _hash(path: str, version: Version) -> bytes:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _day(at: str | None) -> str:

@@ -173,6 +173,27 @@ def test_a_reading_that_waits_for_another_program_says_so_and_goes_on_when_it_is
     expect(library.rows).to_have_count(2)
 
 
+def test_a_file_edited_behind_the_page_is_told_and_brought_up_to_date_at_a_press(
+    small: Served, visit: Callable[..., Shown], tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "leave.md").write_text("A parent may take sixteen weeks of leave for each child.")
+    shown = visit(small, "/library")
+    library = Library(shown)
+    library.read(notes)
+    expect(library.line).to_have_text("1 file read.", timeout=PATIENCE_MS)
+    (notes / "leave.md").write_text("A parent may take twenty weeks of leave for each child.")
+    shown = visit(small)
+    library = Library(shown)
+    expect(library.line).to_have_text("leave.md changed after it was read.", timeout=PATIENCE_MS)
+    library.press("Bring up to date")
+    expect(library.line).to_have_text("1 file read anew, 23 as before.", timeout=PATIENCE_MS)
+    shown.ask("How many weeks of leave may a parent take for each child?")
+    shown.footnote(1).click()
+    assert "twenty weeks" in shown.marked
+
+
 # Looking through
 
 
