@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -30,7 +30,7 @@ from rag.ingest import Ingest, IngestReport
 from rag.loaders import Limits
 from rag.loaders.base import storable
 from rag.locks import HOLDER, write_lock
-from rag.plan import FileChange, Preview, make_plan, stale
+from rag.plan import FileChange, Preview, Rules, make_plan, rules_of, stale
 from rag.progress import Progress, Stopped
 from rag.reembed import PENDING, ReembedReport, reembed, take_form
 from rag.snapshots import VectorCache
@@ -366,7 +366,8 @@ class Index:
         """
         with self._reading_rows() as store, store.transaction():
             files = [(root, row) for root in store.roots() if root != UPLOADS for row in store.files(root).values()]
-        return tuple(stale(files))
+            rules = rules_of(store.manifest())
+        return tuple(stale(files, rules))
 
     def origins(self) -> Origins:
         """What `ingest` is to be given to bring all documents up to date."""
@@ -452,6 +453,7 @@ class Index:
         max_file_mb: float = Limits().max_file_mb,
         rehash: bool = False,
         keep_missing: bool = False,
+        as_before: bool = False,
         progressive: bool = False,
         uploads: Sequence[str] = (),
         progress: Callable[[Progress], None] | None = None,
@@ -471,6 +473,8 @@ class Index:
             max_file_mb: the largest text file that is read, in MiB.
             rehash: compare the content of every file, whatever its size and time say.
             keep_missing: documents whose files have gone stay.
+            as_before: a folder that was ingested is read with the `exclude`, `gitignore` and `keep_missing` of the last
+                time; these here count for others.
             progressive: keep all files first, so that they are soon found by their words; their vectors follow, and
                 searches use those that are there. A run that is stopped before the end is finished by the next one.
             uploads: names of files that were handed over, whose copies are at `rag.uploads.kept_at`.
@@ -487,16 +491,11 @@ class Index:
         try:
             with self._writing("ingest", stop) as at_work:
                 writer, store = at_work.writer, at_work.store
-                plan = make_plan(
-                    store,
-                    absolute_paths,
-                    exclude=exclude,
-                    gitignore=gitignore,
-                    rehash=rehash,
-                    keep_missing=keep_missing,
-                    leave_out=self.path,
-                    uploads=uploads,
-                )
+                rules = dict.fromkeys(absolute_paths, Rules(tuple(exclude), gitignore, keep_missing))
+                if as_before:
+                    rules.update(_rules_before(store, absolute_paths))
+                plan = make_plan(store, rules, rehash=rehash, leave_out=self.path, uploads=uploads)
+                _keep_rules(at_work, rules, plan.folders)
                 try:
                     with Ingest(
                         writer,
@@ -559,15 +558,8 @@ class Index:
                 resources.enter_context(_sqlite_errors_named(folder))
                 store = resources.enter_context(closing(Store(folder / "index.sqlite")))
                 resources.enter_context(store.transaction())
-            plan = make_plan(
-                store,
-                files,
-                exclude=exclude,
-                gitignore=gitignore,
-                rehash=rehash,
-                keep_missing=keep_missing,
-                leave_out=folder,
-            )
+            rules = dict.fromkeys(files, Rules(tuple(exclude), gitignore, keep_missing))
+            plan = make_plan(store, rules, rehash=rehash, leave_out=folder)
             return plan.preview()
 
     def reembed(
@@ -935,6 +927,21 @@ def _checked_paths(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     if not paths or not all(os.fspath(path) for path in paths):
         raise UsageError(f"expected files or folders to ingest, got {paths!r}: write '.' for this folder")
     return [Path(os.path.abspath(path)) for path in paths]
+
+
+def _rules_before(store: Store, paths: Sequence[Path]) -> dict[Path, Rules]:
+    """How those of the paths that are ingested folders were read the last time."""
+    folders, before = {*store.roots()} - {*store.roots_of_files()}, rules_of(store.manifest())
+    return {path: before.get(absolute(path), Rules()) for path in paths if absolute(path) in folders}
+
+
+def _keep_rules(at_work: _Session, rules: Mapping[Path, Rules], folders: Sequence[str]) -> None:
+    """Remember how folders were read, those before included, as long as they are followed."""
+    before = rules_of(at_work.store.manifest())
+    now = {**before, **{absolute(path): new for path, new in rules.items()}}
+    now = {folder: now[folder] for folder in folders if now.get(folder, Rules()) != Rules()}
+    if now != before:
+        at_work.writer.set_manifest({"rules": {folder: new.as_json() for folder, new in now.items()}})
 
 
 def _checked_limits(max_file_mb: float) -> Limits:

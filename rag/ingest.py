@@ -113,7 +113,6 @@ class Ingest:
         self._resources = ExitStack()
         self._loader: IsolatedLoader | None = None
         self._waiting: list[_Loaded] = []
-        self._keep_missing = False
         self._sources: set[str] = set()  # given in this run and not committed yet
         self._done, self._total, self._chunks_done = 0, 0, 0
         self._bytes_seen, self._bytes_total = 0, 0
@@ -133,7 +132,6 @@ class Ingest:
         """
         self._report.skipped.update(plan.skipped)
         self._report.set_aside.extend(plan.unreadable)
-        self._keep_missing = plan.keep_missing
         self._writer.set_folders(plan.folders)
         self._total = plan.n_files
         self._bytes_total = sum(work.found.size for work in plan.look)
@@ -203,7 +201,7 @@ class Ingest:
                 return
             loaded = self._load(work)
         except FileNotFoundError:  # it was there a moment ago
-            if known is not None and not self._keep_missing:
+            if known is not None and not work.stays:
                 self._remove([known])
             return
         except OSError as exc:

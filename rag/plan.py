@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rag.folders import FoundFile, absolute, find_files, is_below
 from rag.freshness import state_of
@@ -32,6 +32,28 @@ class FileChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """What of a folder is read, and what becomes of what has gone."""
+
+    exclude: tuple[str, ...] = ()  # patterns in .gitignore syntax, relative to the folder
+    gitignore: bool = False  # heed .gitignore files
+    keep_missing: bool = False  # what has gone stays in the index
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The form that the manifest keeps."""
+        return {"exclude": list(self.exclude), "gitignore": self.gitignore, "keep_missing": self.keep_missing}
+
+
+def rules_of(manifest: Mapping[str, Any]) -> dict[str, Rules]:
+    """How the folders of an index were read the last time; those that are not named were read without rules."""
+    kept: Mapping[str, Any] = manifest.get("rules", {})
+    return {
+        folder: Rules(tuple(rules["exclude"]), rules["gitignore"], rules["keep_missing"])
+        for folder, rules in kept.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """A file that is there, and what is known of it."""
 
@@ -39,6 +61,7 @@ class Work:
     relpath: str
     found: FoundFile
     known: FileRow | None
+    stays: bool = False  # in the index, once it has gone
 
     @property
     def is_known(self) -> bool:
@@ -85,7 +108,6 @@ class Plan:
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # (path, reason)
     skipped: Counter[str] = field(default_factory=Counter)  # by suffix: types that are not read
     folders: list[str] = field(default_factory=list)  # the ingested folders, these included
-    keep_missing: bool = False
 
     @property
     def n_files(self) -> int:
@@ -117,12 +139,9 @@ class Plan:
 
 def make_plan(
     store: Store | None,
-    paths: Sequence[Path],
+    paths: Mapping[Path, Rules],
     *,
-    exclude: Sequence[str] = (),
-    gitignore: bool = False,
     rehash: bool = False,
-    keep_missing: bool = False,
     leave_out: Path | None = None,
     uploads: Sequence[str] = (),
 ) -> Plan:
@@ -130,15 +149,12 @@ def make_plan(
 
     Args:
         store: of the index; None where there is none yet.
-        paths: absolute; files, or folders that are searched recursively.
-        exclude: patterns in .gitignore syntax.
-        gitignore: heed .gitignore files.
+        paths: absolute; files, or folders that are searched recursively, and how.
         rehash: look at the content of every file, whatever its size and time.
-        keep_missing: what has gone stays in the index.
         leave_out: a folder that is not looked into: that of the index, whose files are no documents.
         uploads: but these files are, which were handed over by that name and have their copy in there.
     """
-    plan = Plan(keep_missing=keep_missing)
+    plan = Plan()
     own = os.path.realpath(leave_out) if leave_out else None
     roots = _Roots(store.roots(), store.roots_of_files()) if store else _Roots()
     known = {root: store.files(root) for root in roots.all} if store else {}
@@ -149,7 +165,7 @@ def make_plan(
     for path in paths:
         if os.path.isdir(path):
             roots.add_folder(absolute(path))
-    for path in paths:
+    for path, rules in paths.items():
         named = not os.path.isdir(path)
         place = absolute(path)
         if not os.path.lexists(path) and any(is_below(root, place) for root in roots.all):
@@ -160,7 +176,7 @@ def make_plan(
         if not os.path.lexists(path) and os.path.isdir(path.parent) and _any_at(known, place):
             continue  # it was there: gone, as below a folder
         root = roots.of_file(absolute(path.parent)) if named else roots.add_folder(place)
-        for found in find_files(path, exclude=exclude, gitignore=gitignore, below=None if named else root):
+        for found in find_files(path, exclude=rules.exclude, gitignore=rules.gitignore, below=None if named else root):
             place = absolute(found.path)
             if own and found.path.parent != parent:
                 parent = found.path.parent
@@ -176,7 +192,7 @@ def make_plan(
             if row is None and not named and format_of(found.path) is None:
                 plan.skipped[found.path.suffix.lower() or "no suffix"] += 1
                 continue
-            work[at] = Work(*at, found, row)
+            work[at] = Work(*at, found, row, rules.keep_missing)
     for name in uploads:
         assert leave_out is not None
         copy = kept_at(leave_out, name)
@@ -188,14 +204,16 @@ def make_plan(
         row = (known.get(UPLOADS) or {}).get(name)
         work[UPLOADS, name] = Work(UPLOADS, name, FoundFile(copy, name, status.st_size, status.st_mtime_ns), row)
     plan.folders = sorted(roots.folders)
-    places = {absolute(one.found.path) for one in work.values()} if keep_missing else set()
+    kept = [absolute(path) for path, rules in paths.items() if rules.keep_missing]
+    places = {absolute(one.found.path) for one in work.values()} if kept else set()
     gone: list[FileRow] = []
     for root, rows in known.items():
         for relpath, row in rows.items():
             place = os.path.join(root, relpath)
             if (root, relpath) in work or not any(is_below(place, path) for path in looked):
                 continue
-            is_kept = keep_missing and place not in places  # else it is there, and now belongs to a folder above
+            # Of one that is there, the row is gone: it now belongs to a folder above.
+            is_kept = place not in places and any(is_below(place, path) for path in kept)
             if not is_kept and not any(is_below(place, path) for path in closed):
                 gone.append(row)
     moves = _moves(store, work.values(), gone) if store else {}
@@ -251,14 +269,15 @@ def after_name(source: str, relpath: str) -> str | None:
     return None
 
 
-def stale(files: Iterable[tuple[str, FileRow]]) -> Iterator[FileChange]:
+def stale(files: Iterable[tuple[str, FileRow]], rules: Mapping[str, Rules]) -> Iterator[FileChange]:
     """The files that were read and are another now, or have gone.
 
-    Nothing is told of a folder that is not there, for it may be on a drive that is put away; nor of a file that may not
-    be looked at; nor of one whose name is no Unicode, for by what is kept of it none can be opened.
+    Nothing is told of a folder that is not there, for it may be on a drive that is put away; of a file that may not be
+    looked at, or that is to stay though it has gone; nor of a name that is no Unicode, by which none can be opened.
 
     Args:
         files: each with the folder that it is told from.
+        rules: of the folders that have some.
     """
     is_there: dict[str, bool] = {}
     for root, row in files:
@@ -272,7 +291,7 @@ def stale(files: Iterable[tuple[str, FileRow]]) -> Iterator[FileChange]:
             continue
         if state == "changed":
             yield FileChange("edited", row.relpath)
-        elif state == "gone" and "\\" not in row.relpath:
+        elif state == "gone" and not (rules.get(root, Rules()).keep_missing or "\\" in row.relpath):
             yield FileChange("removed", row.relpath)
 
 

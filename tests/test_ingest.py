@@ -139,6 +139,57 @@ def test_equal_text_in_several_files_is_embedded_once_and_cited_at_every_place(
     assert (hit.chunk.doc_id, len(hit.also_in)) == ("copy.txt", 2)
 
 
+# --- as before
+
+
+@pytest.fixture
+def ruled(index: Index, docs: Path) -> Index:
+    (docs / ".gitignore").write_text("cows.txt\n")
+    index.ingest(docs, exclude=["bees*"], gitignore=True)
+    assert sources(index) == ["apples.txt"]
+    return index
+
+
+def test_a_folder_is_read_as_the_last_time_if_that_is_wanted_and_by_the_options_given_otherwise(
+    ruled: Index, docs: Path
+) -> None:
+    assert ruled.ingest(docs, as_before=True).read == 0
+    ruled.ingest(docs)
+    assert sources(ruled) == ["apples.txt", "bees.txt", "sub/cows.txt"]
+    assert ruled.ingest(docs, as_before=True).removed == 0
+    ruled.ingest(docs, exclude=["apples*"])
+    assert ruled.ingest(docs, exclude=["bees*"], as_before=True).removed == 0
+    assert sources(ruled) == ["bees.txt", "sub/cows.txt"]
+
+
+def test_another_folder_read_meanwhile_leaves_the_rules_of_the_first_alone_and_has_those_given(
+    ruled: Index, docs: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("bees2.txt", "deer.txt"):
+        (other / name).write_text(f"Of {name}.")
+    ruled.ingest(docs, other, exclude=["deer*"], as_before=True)
+    assert sources(ruled) == ["apples.txt", "bees2.txt"]
+    ruled.ingest(other)
+    assert ruled.ingest(docs, other, as_before=True).unchanged == 3
+
+
+def test_what_has_gone_stays_as_the_last_time_and_is_not_told_as_stale(index: Index, docs: Path) -> None:
+    index.ingest(docs, keep_missing=True)
+    (docs / "bees.txt").unlink()
+    assert index.stale_files() == ()
+    assert index.ingest(docs, as_before=True).removed == 0
+    assert index.ingest(docs).removed == 1
+
+
+def test_rules_go_with_the_folder_that_they_are_of(ruled: Index, docs: Path) -> None:
+    ruled.remove(docs)
+    assert sources(ruled) == []
+    ruled.ingest(docs, as_before=True)
+    assert sources(ruled) == ["apples.txt", "bees.txt", "sub/cows.txt"]
+
+
 # --- what has gone
 
 

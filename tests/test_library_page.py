@@ -563,6 +563,17 @@ def test_what_one_does_not_want_to_hear_of_now_is_told_again_when_more_has_chang
     assert page.part("reading")["text"] == "1 file changed after it was read, and 1 has gone."
 
 
+def test_what_was_left_out_before_stays_out_when_changes_are_read(folder: Path, jobs: Jobs, docs: Path) -> None:
+    with rag.Index.create(folder / "handbook", encoder=HashingEncoder()) as index:
+        index.ingest(docs, exclude=["bees*"])
+        (docs / "apples.txt").write_text("Apples fall.")
+        page = Library()
+        page.press("Check for changes")
+        report = finish(jobs, index.path).finished
+        assert report is not None
+        assert (report.edited, [file.name for file in index.files()]) == (1, ["apples.txt", "sub/cows.txt"])
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -97,6 +97,7 @@ def read(task: Task, tell: Callable[[Told], None], stop: Event) -> None:
             report = index.ingest(
                 *task.paths,
                 uploads=task.uploads,
+                as_before=True,  # what `rag ingest --exclude` left out stays out
                 # A lower limit of uploads was heeded when they came; here it would take larger files of folders out.
                 max_file_mb=max(upload_mb(), Limits().max_file_mb) if task.uploads else Limits().max_file_mb,
                 progress=counts.progressed,
