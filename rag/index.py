@@ -149,6 +149,7 @@ class Index:
     def _make(
         cls, folder: Path, encoder: Encoder, chunking: Chunking | None, *, exist_ok: bool, waiting: Waiting
     ) -> None:
+        _refuse_database(folder.name)
         chunking = chunking or default_chunking(encoder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -895,9 +896,14 @@ def checked_name(name: str) -> str:
         )
     if name.endswith("."):
         raise UsageError(f"expected a name that ends without a full stop, got {name!r}: leave it away")
-    if _DATABASE.search(name):  # the page keeps its own beside the indexes
-        raise UsageError(f"expected a name that is none of a database file, got {name!r}: leave its end away")
+    _refuse_database(name)
     return name
+
+
+def _refuse_database(name: str) -> None:
+    """The page keeps its own database beside the indexes: no folder is to stand in its place."""
+    if _DATABASE.search(name):
+        raise UsageError(f"expected a name that is none of a database file, got {name!r}: leave its end away")
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -433,6 +433,32 @@ def test_threads_about_a_deleted_index_stay_and_are_told(run: Run, folder: Path,
     assert run("delete", "mine", "--yes").exit_code == 0
 
 
+def test_an_index_gets_another_name_and_its_threads_follow(run: Run, folder: Path, tmp_path: Path) -> None:
+    run("ingest", "docs", "--index", "mine")
+    run("ingest", "docs", "--index", "other")
+    threads = Threads(tmp_path / "indexes" / FILE_NAME)
+    with Index.open(tmp_path / "indexes" / "mine") as index:
+        pipeline = rag.Pipeline(rag.Retriever(index), generator=QueuedGenerator(rag.Draft((), 0.0)))
+        threads.add("ada", pipeline.ask("Who?"), index)
+    assert run("rename", "mine", "notes").stdout == "Renamed indexes/mine to indexes/notes.\n"
+    assert [thread.index for thread in threads.list("ada")] == ["notes"]
+    assert "refunds.md" in run("list", "--index", "notes").stdout
+    for wrong, words in (("other", "there is a 'other' beside it already"), ("page.sqlite", "none of a database file")):
+        refused = run("rename", "notes", wrong)
+        assert (refused.exit_code, words in refused.stderr) == (1, True)
+    assert "no index in 'indexes/mine'" in run("rename", "mine", "more").stderr
+    (tmp_path / "indexes" / FILE_NAME).write_bytes(b"no file of threads" * 100)
+    told = run("rename", "notes", "mine")
+    assert (told.exit_code, "still name it 'notes'" in told.stderr) == (1, True)
+    assert (tmp_path / "indexes" / "mine").is_dir()
+
+
+def test_no_index_stands_where_the_page_keeps_its_file(run: Run, folder: Path) -> None:
+    refused = run("ingest", "docs", "--index", "page.sqlite")
+    assert (refused.exit_code, "none of a database file" in refused.stderr) == (1, True)
+    assert not Path("indexes/page.sqlite").exists()
+
+
 def test_a_file_of_another_program_is_neither_written_nor_deleted(run: Run, folder: Path) -> None:
     place = Path("indexes") / "other"
     place.mkdir(parents=True)

@@ -14,7 +14,7 @@ import click
 from rag.cli.asking import ask, chat, search, ui
 from rag.cli.evaluating import evaluate
 from rag.cli.evaluating_answers import calibrate, evaluate_answers_command, evaluate_questions_command
-from rag.cli.indexing import delete, ingest, list_documents, remove, show, status
+from rag.cli.indexing import delete, ingest, list_documents, remove, rename, show, status
 from rag.cli.maintaining import doctor, reembed, watch
 from rag.cli.saving import replay
 from rag.errors import RagError
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    ingest, watch, search, ask, chat, replay, show, list_documents, status, remove, doctor, reembed, delete, ui,
+    ingest, watch, search, ask, chat, replay, show, list_documents, status, remove, rename, doctor, reembed, delete, ui,
     calibrate, evaluate,
 )  # fmt: skip
 for command in (evaluate_questions_command, evaluate_answers_command):

@@ -214,3 +214,21 @@ def delete(name: str, yes: bool) -> None:
     with suppress(RagError):  # then the page itself says what is wrong with its file
         if PageFile(folder.parent / FILE_NAME).asks(folder.name):
             click.echo("Threads about it stay in the page; remove them there.")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("new_name")
+def rename(name: str, new_name: str) -> None:
+    """Give an index another name. It stays in its folder of indexes, and its threads in the page stay its own."""
+    from rag.index import Index
+    from ui.keeping import FILE_NAME
+    from ui.threads import Threads
+
+    folder = index_path(name)
+    renamed = Index.rename(folder, new_name)
+    click.echo(f"Renamed {folder} to {renamed}.")
+    try:
+        Threads(folder.parent / FILE_NAME).rename_index(folder.name, renamed.name)
+    except RagError as exc:
+        raise UsageError(f"its threads in the page still name it {folder.name!r}: {exc}") from exc
