@@ -18,6 +18,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 import rag
 from rag.errors import UsageError
+from rag.locks import write_lock
 from rag.queries import read_query
 from rag.store import DocumentFacts
 from tests.apps import AppTest
@@ -500,6 +501,25 @@ def test_of_an_index_the_filters_of_its_newest_state_alone_are_kept(farm: rag.In
     assert any("csv" in str(choice.label) for facet in search.facets_of(farm).offer({}) for choice in facet.choices)
     gc.collect()
     assert gone() is None
+
+
+def test_while_files_are_read_filters_lag_a_little_and_are_exact_again_as_soon_as_nobody_writes(
+    farm: rag.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def types() -> set[str]:
+        return {choice.label for facet in search.facets_of(farm).offer({}) for choice in facet.choices}
+
+    monkeypatch.setattr("ui.search._LAG", 0)
+    before = types()
+    monkeypatch.setattr("ui.search._LAG", 1e9)
+    farm.add([rag.Document("new.csv", "Milk again.")])
+    with write_lock(farm.path, doing="ingest"):
+        now = types()  # they were due
+        assert now > before
+    farm.add([rag.Document("new.tex", "Milk once more.")])
+    with write_lock(farm.path, doing="ingest"):
+        assert types() == now
+    assert types() > now
 
 
 def test_dates_and_types_of_files_are_counted_as_they_are_found(index: rag.Index, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ document that passages like them are listed for. What is not offered here, or no
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -22,6 +23,7 @@ import streamlit as st
 from rag.errors import UsageError
 from rag.fusion import DEFAULT_WEIGHT
 from rag.index import Index
+from rag.locks import who_writes
 from rag.passages import widen
 from rag.queries import read_query
 from rag.types import Explanation, Hit
@@ -41,6 +43,7 @@ FIRST, STEP, MOST = 10, 20, 200  # passages shown at first, more at a time, and 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _OVERLAPPING = 8  # passages that the one others are looked for like may overlap, itself included
 _AROUND = 2  # passages before and behind that are 'around' one
+_LAG = 20  # times as long as filters take to be read may they be kept while files are read into the index
 HELP = """\
 Words are found in all their forms, and what means the same in other words.
 Put words in quotes to find them as they are written: "eight weeks". A hyphen leaves a word out: leave -sick."""
@@ -87,6 +90,7 @@ class _Latest:
     lock: threading.Lock = field(default_factory=threading.Lock)
     of: tuple[tuple[int, bytes], str] | None = None  # the change of the index, and the day
     facets: Facets | None = None
+    due: float = -math.inf  # on the monotonic clock, when they are read anew even while files are read
 
 
 def page(place: Place) -> None:
@@ -245,13 +249,21 @@ def hit_views(opened: Opened, asked: Asked, hits: tuple[Hit, ...]) -> list[Any]:
 
 
 def facets_of(index: Index) -> Facets:
-    """The filters of an index, read anew only when something was committed since; those of before are let go."""
+    """The filters of an index, read anew when something was committed since; those of before are let go.
+
+    While files are read into it, a commit follows the other: a large index keeps them for a while then. A search heeds
+    the index as it is, so that only the counts lag.
+    """
     latest, now = _latest(str(index.path)), datetime.now()
     with latest.lock:
         of = index.last_change(), now.date().isoformat()
-        if latest.facets is None or latest.of != of:
+        may_lag = time.monotonic() < latest.due and who_writes(index.path) is not None
+        if latest.facets is None or (latest.of != of and not may_lag):
+            began = time.monotonic()
             latest.facets = None  # first, so that there are never two
             latest.facets, latest.of = Facets(index.facts(), now=now), of
+            ended = time.monotonic()
+            latest.due = ended + _LAG * (ended - began)
         return latest.facets
 
 
