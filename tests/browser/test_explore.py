@@ -301,6 +301,19 @@ def test_coming_back_from_another_page_the_map_is_there_at_once(explored: Explor
     assert Explored(explored.shown).ink() > 100
 
 
+def test_coming_back_what_was_open_is_named_and_the_map_follows_as_before(explored: Explored) -> None:
+    explored.pin("What is an embedding?")
+    explored.nearest.nth(1).click()
+    titles = explored.nearest.locator(".name").all_inner_texts()
+    chosen = explored.shown.page.locator(".chosen .name")
+    expect(chosen).to_have_text(titles[1])
+    explored.shown.go("Search")
+    explored.shown.go("Explore")
+    expect(chosen).to_have_text(titles[1])
+    explored.shown.pane.get_by_role("button", name="Next passage").click()
+    expect(chosen).to_have_text(titles[2])
+
+
 def test_a_document_added_meanwhile_is_told_and_the_map_is_drawn_anew(
     visit: Callable[..., Shown], serve: Callable[..., Served], sample: Path
 ) -> None:

@@ -282,13 +282,19 @@ function showParts(map) {
 }
 
 function remember(map) {
-  if (map.store && map.isFitted) Object.assign(map.store, { camera: { ...map.points.camera }, cameraOf: map.layout });
+  if (!map.store || !map.isFitted) return;
+  const { listed, number, chosen } = map;
+  Object.assign(map.store, { camera: { ...map.points.camera }, cameraOf: map.layout, listed, number, chosen, row: map.texts.get(chosen) });
 }
 
 function lookAgain(map) {
-  const { camera, cameraOf } = map.store;
+  const { camera, cameraOf, listed, number, chosen, row } = map.store;
   if (camera && cameraOf === map.layout) map.points.camera = { ...camera };
   else map.points.fit();
+  if (!row || map.chosen !== -1) return;
+  map.texts.set(chosen, row);
+  Object.assign(map, { listed, number }); // the pane walks on in them
+  choose(map, chosen);
 }
 
 const rowOf = (map, id) => {
