@@ -363,10 +363,11 @@ class Index:
         """Files that were read and are another now ('edited'), or have gone ('removed'): `ingest` has work to do.
 
         Each is looked at where it was. No folder is searched: what is new is not told, and what has moved has gone.
-        Nothing is told of folders that are not there.
+        Nothing is told of what may be on a drive that is put away.
         """
-        with self._reading_rows() as store, store.transaction():
-            files = [(root, row) for root in store.roots() if root != UPLOADS for row in store.files(root).values()]
+        # With a connection of its own: of many files this takes a while, and others are not to wait for it.
+        with _sqlite_errors_named(self.path), closing(Store(self.path / "index.sqlite")) as store, store.transaction():
+            files = {root: list(store.files(root).values()) for root in store.roots() if root != UPLOADS}
             rules = rules_of(store.manifest())
         return tuple(stale(files, rules))
 

@@ -162,6 +162,7 @@ def make_plan(
     parent, is_own = None, False  # the folder at hand, and whether it is the index's
     looked: list[str] = []  # at or below these, what is not found has gone
     closed: list[str] = []  # but here one cannot look
+    bare: list[str] = []  # ingested folders in which nothing at all is, as where a drive was mounted
     for path in paths:
         if os.path.isdir(path):
             roots.add_folder(absolute(path))
@@ -173,6 +174,8 @@ def make_plan(
             plan.unreadable.append((os.path.basename(place), reason))
             continue
         looked.append(place)
+        if place in known and _is_bare(path):
+            bare.append(place)
         if not os.path.lexists(path) and os.path.isdir(path.parent) and _any_at(known, place):
             continue  # it was there: gone, as below a folder
         root = roots.of_file(absolute(path.parent)) if named else roots.add_folder(place)
@@ -226,6 +229,12 @@ def make_plan(
             plan.look.append(one)
     moved_ids = {moved.known.id for moved, _ in plan.moved if moved.known}
     plan.gone = [row for row in gone if row.id not in moved_ids]
+    for root in bare:
+        left = {row.id for row in known[root].values()} - moved_ids
+        if left:
+            reason = "is empty: its documents stay until it is filled again, or rag remove forgets them"
+            plan.unreadable.append((os.path.basename(root), reason))
+            plan.gone = [row for row in plan.gone if row.id not in left]
     return plan
 
 
@@ -269,30 +278,44 @@ def after_name(source: str, relpath: str) -> str | None:
     return None
 
 
-def stale(files: Iterable[tuple[str, FileRow]], rules: Mapping[str, Rules]) -> Iterator[FileChange]:
+def stale(files: Mapping[str, Iterable[FileRow]], rules: Mapping[str, Rules]) -> Iterator[FileChange]:
     """The files that were read and are another now, or have gone.
 
-    Nothing is told of a folder that is not there, for it may be on a drive that is put away; of a file that may not be
-    looked at, or that is to stay though it has gone; nor of a name that is no Unicode, by which none can be opened.
+    Nothing is told of a folder of which no file is there any more, nor of what lies behind a link that leads nowhere:
+    they may be on a drive that is put away. Nor of a file that may not be looked at, or that is to stay though it has
+    gone; nor of a name that is no Unicode, by which none can be opened.
 
     Args:
-        files: each with the folder that it is told from.
+        files: by the folder that they are told from.
         rules: of the folders that have some.
     """
-    is_there: dict[str, bool] = {}
-    for root, row in files:
-        if root not in is_there:
-            is_there[root] = os.path.isdir(root)
-        if row.reason is not None or not is_there[root]:
-            continue
-        try:
-            state = state_of(Path(root, row.relpath), row.size, row.mtime_ns, row.sha256)
-        except OSError:
-            continue
-        if state == "changed":
-            yield FileChange("edited", row.relpath)
-        elif state == "gone" and not (rules.get(root, Rules()).keep_missing or "\\" in row.relpath):
-            yield FileChange("removed", row.relpath)
+    for root, rows in files.items():
+        gone, is_any_there = list[str](), False
+        for row in rows:
+            if row.reason is not None:
+                is_any_there = is_any_there or os.path.exists(os.path.join(root, row.relpath))
+                continue
+            try:
+                state = state_of(Path(root, row.relpath), row.size, row.mtime_ns, row.sha256)
+            except OSError:
+                continue
+            is_any_there |= state != "gone"
+            if state == "changed":
+                yield FileChange("edited", row.relpath)
+            elif state == "gone" and "\\" not in row.relpath and not _is_behind_lost_link(root, row.relpath):
+                gone.append(row.relpath)
+        if is_any_there and not rules.get(root, Rules()).keep_missing:
+            yield from (FileChange("removed", relpath) for relpath in gone)
+
+
+def _is_behind_lost_link(root: str, relpath: str) -> bool:
+    """Whether a link on the way to a file, or the file itself, leads to where nothing is."""
+    way = root
+    for name in relpath.split("/"):
+        way = os.path.join(way, name)
+        if os.path.islink(way) and not os.path.exists(way):
+            return True
+    return False
 
 
 def content_of(found: FoundFile) -> Content:
@@ -352,6 +375,15 @@ class _Roots:
             return root, relpath
         deepest = max(holding, key=len)
         return deepest, os.path.relpath(absolute, deepest).replace(os.sep, "/")
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether nothing at all is in a folder, as in one where a drive was mounted."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:  # it is told as one that cannot be looked into
+        return False
 
 
 def _any_at(known: Mapping[str, Mapping[str, FileRow]], path: str) -> bool:

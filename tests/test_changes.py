@@ -49,10 +49,29 @@ def test_files_are_looked_at_again_after_half_a_minute_and_at_once_when_the_inde
     clock.seconds = 29
     assert not seen(changes, index)
     clock.seconds = 30
-    assert seen(changes, index) == Changed(1, 0, "bees.txt")
+    found = seen(changes, index)
+    assert (found.edited, found.gone, found.first) == (1, 0, "bees.txt")
     index.ingest(docs)
     assert not changes.of(index)  # before anything was looked at
     assert not seen(changes, index)
+
+
+def test_other_files_and_another_state_of_the_index_are_other_changes(index: Index, docs: Path) -> None:
+    def found() -> Changed:
+        return seen(Changes(clock=Clock()), index)
+
+    index.ingest(docs)
+    (docs / "bees.txt").write_text("Bees make wax.")
+    first = found()
+    assert found() == first
+    (docs / "bees.txt").write_text("Bees make honey.")
+    (docs / "apples.txt").write_text("Apples fall.")
+    assert (found().edited, found() != first) == (1, True)
+    index.ingest(docs)
+    (docs / "apples.txt").write_text("Apples grow on trees.")
+    (docs / "bees.txt").write_text("Bees make wax.")
+    index.ingest(docs / "apples.txt")
+    assert (found().first, found() != first) == ("bees.txt", True)
 
 
 def test_where_a_look_takes_long_the_next_comes_late(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +109,8 @@ def test_two_who_ask_at_once_share_a_look(index: Index, monkeypatch: pytest.Monk
     assert not changes.of(index)
     go_on.set()
     assert changes.wait(60)
-    assert changes.of(index) == Changed(0, 1, "bees.txt")
+    found = changes.of(index)
+    assert (found.edited, found.gone, found.first) == (0, 1, "bees.txt")
     assert len(looks) == 1
 
 

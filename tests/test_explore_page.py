@@ -23,6 +23,7 @@ from tests.apps import AppTest
 from tests.fakes import HashingEncoder
 from ui import explore, maps, pane, server
 from ui.components import WEB
+from ui.maps import PassageMap
 from ui.render import Passage
 from ui.shell import open_index
 
@@ -98,6 +99,10 @@ def handbook(folder: Path) -> rag.Index:
     index = rag.Index.create(folder / "handbook", encoder=HashingEncoder())
     index.add([rag.Document(name, text) for name, text in zip(NAMES, TEXTS, strict=True)])
     return index
+
+
+def all_maps_drawn() -> list[PassageMap]:
+    return [drawing.map for drawing in explore.all_maps()._drawings.values() if drawing.map]
 
 
 def numbers(packed: str, kind: str) -> NDArray[Any]:
@@ -225,6 +230,20 @@ def test_the_text_of_a_long_passage_ends_at_a_word(folder: Path) -> None:
     assert (text["title"], text["where"]) == ("A title", "a.md")
     assert text["text"].endswith("word …")
     assert len(text["text"]) <= 320
+
+
+def test_of_an_index_that_was_made_anew_a_map_of_before_names_no_passage(handbook: rag.Index) -> None:
+    Explore()
+    id_, held = ids_of(handbook)["bees/3.md"], open_index(handbook.path).index
+    handbook.close()
+    found = all_maps_drawn()[0]
+    assert explore._chunks(held, found, [id_])[id_].doc_id == "bees/3.md"
+    rag.Index.delete(handbook.path)
+    with rag.Index.create(handbook.path, encoder=HashingEncoder()) as other:
+        other.add([rag.Document(f"{i}.md", f"Salary {i}.") for i in range(20)])
+        assert id_ in ids_of(other).values()
+    assert explore._chunks(held, found, [id_]) == {}
+    assert explore.pin_passage(held, found, found.layouts["overview"], id_) is None
 
 
 @pytest.fixture

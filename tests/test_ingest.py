@@ -209,12 +209,44 @@ def test_only_what_is_below_the_given_paths_goes(index: Index, docs: Path, tmp_p
     other = tmp_path / "docs-2"
     other.mkdir()
     (other / "deer.txt").write_text("Deer jump.")
+    (other / "elks.txt").write_text("Elks stand.")
     index.ingest(docs, other)
     for file in (docs / "bees.txt", docs / "sub" / "cows.txt", other / "deer.txt"):
         file.unlink()
     assert told(index, docs / "sub")[0] == [("removed", "sub/cows.txt", "")]
     assert told(index, docs)[0] == [("removed", "bees.txt", "")]
     assert told(index, other)[0] == [("removed", "deer.txt", "")]
+
+
+def test_a_folder_that_is_empty_as_a_whole_keeps_its_documents_for_a_drive_may_be_missing_there(
+    index: Index, docs: Path
+) -> None:
+    index.ingest(docs)
+    away = docs.rename(docs.with_name("away"))
+    docs.mkdir()
+    reason = "is empty: its documents stay until it is filled again, or rag remove forgets them"
+    preview = Index.preview(index.path, docs)
+    changes, report = told(index, docs)
+    assert [(c.kind, c.path, c.detail) for c in preview.changes] == [("set aside", "docs", reason)]
+    assert (changes, report.removed, report.set_aside) == ([], 0, [("docs", reason)])
+    docs.rmdir()
+    away.rename(docs)
+    assert index.ingest(docs).unchanged == 3
+    index.remove(docs)
+    assert sources(index) == []
+
+
+def test_from_a_folder_that_is_emptied_files_are_followed_to_where_they_went(index: Index, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, name in ((one, "a"), (one, "b"), (two, "c")):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.txt").write_text(f"Of {name}.")
+    index.ingest(one, two)
+    (one / "a.txt").rename(two / "a.txt")
+    (one / "b.txt").unlink()
+    report = index.ingest(one, two)
+    assert (report.moved, report.removed, [path for path, _ in report.set_aside]) == (1, 0, ["one"])
+    assert sources(index) == ["a.txt", "b.txt", "c.txt"]
 
 
 # --- moves

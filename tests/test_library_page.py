@@ -21,6 +21,7 @@ from rag.uploads import UPLOADS, kept_at
 from tests.apps import AppTest
 from tests.fakes import HashingEncoder, QueuedGenerator
 from ui.access import owner
+from ui.answering import Running
 from ui.changes import Changed
 from ui.jobs import Job, Jobs
 from ui.keeping import FILE_NAME
@@ -585,6 +586,54 @@ def test_what_was_left_out_before_stays_out_when_changes_are_read(folder: Path, 
 def test_changes_are_counted_in_words(changed: Changed, words: str) -> None:
     view = reading_view(None, changed=changed)
     assert (view["text"], view["actions"]) == (words, [["check", "Bring up to date"], ["leave", "Not now"]])
+
+
+def test_not_now_said_twice_is_said_once(handbook: rag.Index, docs: Path) -> None:
+    (docs / "bees.txt").unlink()
+    page = Library()
+    looked(handbook)
+    page.run()
+    page.send("reading", "leave")
+    page.send("reading", "leave")
+    page.run()
+    assert page.part("reading")["state"] == "none"
+
+
+def test_not_now_said_of_one_index_says_nothing_of_another(handbook: rag.Index, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    for home in (folder / "handbook", folder / "other"):
+        with rag.Index.open_or_create(home, encoder=HashingEncoder()) as index:
+            (tmp_path / "more" / "bees.txt").write_text("Bees make honey.")
+            (tmp_path / "more" / "cats.txt").write_text("Cats sleep.")
+            index.ingest(tmp_path / "more")
+    (tmp_path / "more" / "cats.txt").write_text("Cats play.")
+    page = Library()
+    for name in ("handbook", "other"):
+        page.app.query_params["index"] = name
+        page.app.session_state["page"] = None  # as by a link
+        page.run()
+        assert open_index(folder / name).changes.wait(SECONDS)
+        page.run()
+        assert page.part("reading")["text"] == "cats.txt changed after it was read."
+        page.send("reading", "leave")
+        page.run()
+        assert page.part("reading")["state"] == "none"
+
+
+def test_nothing_is_renamed_or_deleted_while_a_question_is_answered_from_it(
+    handbook: rag.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Running, "is_busy", lambda self, index: index == str(handbook.path))
+    words = "A question is being answered from it. Wait until it is done, then try again."
+    page = Library()
+    page.press("Rename…")
+    page.app.text_input(key="library.name").set_value("manual")
+    page.press("Rename")
+    assert page.dialog_words[-1] == words
+    page.press("Delete index…")
+    page.press("Delete")
+    assert page.dialog_words[-1] == words
+    assert handbook.path.is_dir()
 
 
 def test_changes_wait_while_something_else_is_told(handbook: rag.Index) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -18,17 +19,21 @@ import pytest
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 import rag
-from rag.errors import UsageError
+from rag.calibration import Outcome
+from rag.errors import GeneratorError, UsageError
 from rag.pipeline import NOT_FOUND
 from tests.apps import AppTest
 from tests.fakes import HashingEncoder, QueuedWriter
+from tests.test_settings import calibration
 from ui import server
-from ui.access import owner
+from ui.access import PUBLIC_VARIABLE, owner
 from ui.components import WEB
+from ui.jobs import Jobs
 from ui.keeping import FILE_NAME
+from ui.reading import Task
 from ui.render import find_indexes
 from ui.settings import Settings, SettingsFile
-from ui.shell import open_index
+from ui.shell import open_index, running
 from ui.threads import Threads
 
 APP = str(Path(server.__file__).with_name("app.py"))
@@ -324,6 +329,22 @@ def test_a_thread_whose_documents_changed_says_so_and_can_be_asked_again(handboo
     assert "remark" not in page.turn
 
 
+def test_a_visitor_reads_of_a_first_folder_its_own_name_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PUBLIC_VARIABLE, "1")
+    go_on = threading.Event()
+    jobs = Jobs(lambda task, tell, stop: assert_set(go_on))
+    for module in ("ui.library", "ui.ask", "ui.first"):
+        monkeypatch.setattr(f"{module}.jobs", lambda: jobs)
+    jobs.start(Task(folder / "documents", "~/clients/Acme/handbook", ("/home/ada/clients/Acme/handbook",)))
+    page = Page()
+    assert page.view["title"] == "Reading handbook."
+    go_on.set()
+
+
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(60)
+
+
 def test_a_link_to_an_index_that_is_not_there_says_so(handbook: rag.Index) -> None:
     page = Page(index="gone", q="How many weeks of leave?")
     assert (page.view["title"], page.view["text"]) == (
@@ -532,6 +553,90 @@ def test_a_reload_finds_a_follow_up_by_the_question_that_it_stands_for(
     assert len(Threads(handbook.path.parent / FILE_NAME).list(owner())) == 1
 
 
+@pytest.fixture
+def down(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """What is to answer fails at lunch, as soon as the test says so."""
+    begun, go_on, generate = threading.Event(), threading.Event(), Quoting.generate
+
+    def fail(self: Quoting, question: str, passages: Sequence[rag.Hit]) -> rag.Draft:
+        if question == "When is lunch?":
+            begun.set()
+            assert go_on.wait(60)
+            raise GeneratorError("the model at localhost:11434 did not answer")
+        return generate(self, question, passages)
+
+    monkeypatch.setattr(Quoting, "generate", fail)
+    return begun, go_on
+
+
+def asked_and_how(page: Page) -> list[tuple[str, str]]:
+    return [(turn["question"], turn["kind"]) for turn in page.view["turns"]]
+
+
+def test_a_question_that_failed_stays_when_another_was_waiting_and_can_be_tried_again(
+    handbook: rag.Index, down: tuple[threading.Event, threading.Event]
+) -> None:
+    begun, go_on = down
+    page = Page()
+    page.send("When is lunch?")
+    assert begun.wait(60)
+    page.send("How many weeks of leave?")
+    go_on.set()
+    page.run()
+    assert asked_and_how(page) == [("When is lunch?", "fault"), ("How many weeks of leave?", "answer")]
+    assert page.view["turns"][0]["text"] == "the model at localhost:11434 did not answer"
+    with pytest.MonkeyPatch.context() as mended:
+        mended.setattr(Quoting, "generate", lambda self, question, passages: rag.Draft((), 0.0))
+        page.do("again", 0)
+    assert asked_and_how(page) == [("How many weeks of leave?", "answer"), ("When is lunch?", "abstained")]
+
+
+def test_a_question_that_failed_stays_when_another_is_asked_and_waits_behind_it_when_tried_again_meanwhile(
+    handbook: rag.Index,
+    down: tuple[threading.Event, threading.Event],
+    held: tuple[threading.Event, threading.Event],
+) -> None:
+    down[1].set()
+    held[1].set()
+    page = Page()
+    page.ask("When is lunch?")
+    held[0].clear()
+    held[1].clear()
+    page.ask("How many weeks of leave?")
+    page.send("When is lunch?")
+    assert held[0].wait(60)
+    kinds = ["fault", "answer", "running"]
+    assert [kind for _, kind in asked_and_how(page)] == kinds
+    assert page.app.session_state["talk"].job.waiting == ()
+    held[1].set()
+    page.run()
+    assert [kind for _, kind in asked_and_how(page)] == ["fault", "answer", "fault"]
+    page.do("again", 1)  # an answer is no question to be tried again
+    assert [kind for _, kind in asked_and_how(page)] == ["fault", "answer", "fault"]
+    page.do("quotes")
+    assert [kind for _, kind in asked_and_how(page)] == ["fault", "answer", "fault"]
+
+
+def test_what_waits_behind_a_question_is_found_again_in_the_thread_that_it_has_begun(
+    handbook: rag.Index, held: tuple[threading.Event, threading.Event]
+) -> None:
+    begun, go_on = held
+    page = Page()
+    page.send("When is lunch?")
+    assert begun.wait(60)
+    page.send("How many weeks of leave?")
+    job = page.app.session_state["talk"].job
+    page.do("fresh")
+    go_on.set()
+    assert job.wait(60)
+    threads = Threads(handbook.path.parent / FILE_NAME)
+    [thread] = threads.list(owner())
+    again = Page(q="When is lunch?")
+    assert running().of_thread(owner(), thread.id) is None  # it is taken up
+    assert asked_and_how(again) == [("When is lunch?", "answer"), ("How many weeks of leave?", "answer")]
+    assert len(threads.list(owner())) == 1
+
+
 def test_a_question_asked_meanwhile_waits_its_turn(
     handbook: rag.Index, held: tuple[threading.Event, threading.Event]
 ) -> None:
@@ -707,20 +812,22 @@ def test_a_thread_that_was_removed_meanwhile_is_told_in_the_drawer(handbook: rag
 # The drawers
 
 
+def settings() -> None:
+    """The drawer of the settings; run again and again, as a browser runs what is open."""
+    import streamlit as st
+
+    from ui import drawers, shell
+
+    if "opened" not in st.session_state:
+        st.session_state["opened"] = True
+        drawers.ask_for("settings")
+        drawers.draw(shell.here())
+    else:
+        drawers.settings_drawer(shell.here())
+
+
 def test_every_change_of_the_settings_counts_also_the_second_and_third(handbook: rag.Index) -> None:
-    def drawer() -> None:  # run again and again, as a browser runs what is open
-        import streamlit as st
-
-        from ui import drawers, shell
-
-        if "opened" not in st.session_state:
-            st.session_state["opened"] = True
-            drawers.ask_for("settings")
-            drawers.draw(shell.here())
-        else:
-            drawers.settings_drawer(shell.here())
-
-    app = AppTest.from_function(drawer, default_timeout=60).run()
+    app = AppTest.from_function(settings, default_timeout=60).run()
     kept = SettingsFile(handbook.path.parent / FILE_NAME)
     for style in ("short", "context", "short"):
         app.radio(key="settings_style").set_value(style).run()
@@ -744,6 +851,45 @@ def test_one_answer_or_the_whole_thread_is_exported(handbook: rag.Index) -> None
     assert page.app.radio[0].options == ["The whole thread", "This answer"]
     page.app.radio[0].set_value("This answer").run()
     assert not page.app.exception
+
+
+def test_the_answer_that_was_meant_is_exported_also_where_another_tab_went_on_with_the_thread(
+    handbook: rag.Index,
+) -> None:
+    here = Page()
+    here.ask("How many weeks of leave?")
+    there = Page.beside(here)
+    here.ask("When is lunch?")
+    there.ask("Which leave is there?")
+    there.do("export", 1)
+    exported = there.app.session_state["export"]
+    assert [entry.answer.question for entry in exported.alone.entries] == ["Which leave is there?"]
+    assert len(exported.entries) == 3
+    Threads(handbook.path.parent / FILE_NAME).remove(owner(), there.app.session_state["talk"].thread)
+    there.do("export", 1)
+    exported = there.app.session_state["export"]
+    assert [entry.answer.question for entry in exported.alone.entries] == ["Which leave is there?"]
+    assert len(exported.entries) == 2
+
+
+def test_settings_that_are_open_in_two_tabs_do_not_undo_each_other(handbook: rag.Index) -> None:
+    here, there = (AppTest.from_function(settings, default_timeout=60).run() for _ in range(2))
+    here.radio(key="settings_style").set_value("short").run()
+    there.slider(key="settings_sources").set_value(12).run()
+    kept = SettingsFile(handbook.path.parent / FILE_NAME)
+    assert kept.load(owner()).settings == Settings(answer_style="short", sources=12)
+    there.select_slider(key="settings_strictness").set_value("eager").run()
+    assert kept.load(owner()).settings == Settings(answer_style="short", sources=12, strictness="eager")
+
+
+def test_a_calibration_that_was_made_anew_counts(handbook: rag.Index) -> None:
+    opened, careful = open_index(handbook.path), Settings(strictness="careful")
+    made = calibration(careful, *[Outcome(0.9, False)] * 30)
+    made.write(handbook.path)
+    first = opened.pipeline_for(careful)
+    assert opened.pipeline_for(careful) is first
+    replace(made, made_at="2026-11-01T12:00:00+00:00").write(handbook.path)
+    assert opened.pipeline_for(careful) is not first
 
 
 def test_a_model_is_loaded_once_for_all_settings(handbook: rag.Index, monkeypatch: pytest.MonkeyPatch) -> None:

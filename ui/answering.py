@@ -211,8 +211,13 @@ class Running:
         )
 
     def of_thread(self, owner: str, thread: int) -> Answering | None:
-        """The job whose answer goes on with this thread, if there is one."""
-        return self._newest(lambda o, _, job: (o, job.continues) == (owner, thread))
+        """The job whose answer goes on with this thread or has begun it, if there is one."""
+        return self._newest(lambda o, _, job: o == owner and thread in (job.continues, job.now.thread))
+
+    def is_busy(self, index: str) -> bool:
+        """Whether a question is being answered from an index, for anybody."""
+        with self._lock:
+            return any(asked == index and not job.now.ended for _, asked, job in self._jobs)
 
     def add(self, owner: str, index: str, job: Answering) -> None:
         with self._lock:

@@ -19,15 +19,16 @@ from rag.pipeline import Pipeline
 from rag.saved import IndexState
 from rag.types import Answer
 from ui import first, library, pane, sample
-from ui.access import owner
-from ui.answering import Answering, Running
+from ui.access import is_public, owner
+from ui.answering import Answering, Progress
 from ui.components import component
 from ui.export import Entry, Exported
 from ui.jobs import Job, jobs
 from ui.keeping import FILE_NAME
 from ui.render import Json
 from ui.settings import Host, Settings, SettingsFile, privacy
-from ui.shell import OUR_FAULT, Opened, Place, address, go, here, linked, write_address
+from ui.shelf import title_of
+from ui.shell import OUR_FAULT, Opened, Place, address, go, here, linked, running, write_address
 from ui.threads import Threads, Turn, made_anew
 from ui.turns import index_view, near_passages, turns
 
@@ -47,9 +48,9 @@ class Talk:
     """What the page shows: the turns of one thread, and the question that is being answered."""
 
     index: str  # path of the index that is asked
-    answers: list[Answer] = field(default_factory=list)
-    thread: int | None = None  # where they are kept
-    job: Answering | None = None  # on its way, or ended without an answer
+    entries: list[Answer | Progress] = field(default_factory=list)  # questions with their answers, or why there is none
+    thread: int | None = None  # where the answers are kept
+    job: Answering | None = None  # on its way
     generator: str | None = None  # what was to answer last, where that is a model
     at: int | None = None  # position of the turn to be seen first; None is the newest
     remark: str | None = None  # what became of the documents since the last answer
@@ -60,15 +61,25 @@ class Talk:
         if self.at is None and self.job:
             now = self.job.now
             # Until it is known how a follow-up stands by itself, the address leads to what it follows.
-            return (now.question, now.rewritten) if now.passages or now.ended or not self.answers else None
-        if not self.answers:
+            return (now.question, now.rewritten) if now.passages or now.ended or not self.entries else None
+        if not self.entries:
             return None
-        answer = self.answers[-1 if self.at is None else self.at]
-        return answer.question, answer.rewritten
+        entry = self.entries[-1 if self.at is None else self.at]
+        return entry.question, entry.rewritten
+
+    @property
+    def answers(self) -> list[Answer]:
+        """Those there are."""
+        return [entry for entry in self.entries if isinstance(entry, Answer)]
+
+    def answer_at(self, position: object) -> Answer | None:
+        """The answer at a position; None where there is none, or that is no position."""
+        entry = self.entries[position] if isinstance(position, int) and 0 <= position < len(self.entries) else None
+        return entry if isinstance(entry, Answer) else None
 
     def find(self, question: str) -> int | None:
         """Position of the newest turn with that question, the one under way included; None where there is none."""
-        asked = [(answer.question, answer.rewritten) for answer in self.answers]
+        asked = [(entry.question, entry.rewritten) for entry in self.entries]
         if self.job:
             asked.append((self.job.question, self.job.now.rewritten))
         return next((i for i in reversed(range(len(asked))) if question in asked[i]), None)
@@ -81,21 +92,26 @@ class Talk:
     @property
     def last_asked(self) -> str | None:
         """The newest question, as it was asked."""
-        return self.job.question if self.job else self.answers[-1].question if self.answers else None
+        return self.job.question if self.job else self.entries[-1].question if self.entries else None
 
     @property
     def is_busy(self) -> bool:
         return self.job is not None and not self.job.now.ended
 
     def settle(self) -> bool:
-        """Take in the answer of a job that has ended; whether no job is running any more."""
+        """Take in what a job that has ended came to; whether no job is running any more."""
         if self.job is None or not (now := self.job.now).ended:
             return self.job is None
-        if now.answer is not None:
-            self.answers.append(now.answer)
-            self.thread = now.thread or self.thread
-            self.job = None
+        self.entries.append(now.answer or now)
+        self.thread = now.thread or self.thread
+        self.job = None
         return True
+
+    def take_failed(self, at: int) -> str | None:
+        """Take the question out of which nothing came, to ask it again; None where there is none at that position."""
+        if not -len(self.entries) <= at < len(self.entries) or isinstance(self.entries[at], Answer):
+            return None
+        return self.entries.pop(at).question
 
 
 def page(place: Place) -> None:
@@ -181,12 +197,6 @@ def _history(talk: Talk) -> list[Asked]:
     return [Asked(answer.rewritten or answer.question, answer) for answer in talk.answers]
 
 
-@st.cache_resource(show_spinner=False)
-def running() -> Running:
-    """What is being answered in this process."""
-    return Running()
-
-
 def settings_of(place: Place) -> Settings:
     """What the person in front of this page chose."""
     return SettingsFile(place.folder / FILE_NAME).load(owner(), Host.of_environment()).settings
@@ -220,7 +230,7 @@ def _heed_address(place: Place) -> None:
         state["talk"] = None
         open_question(place, question)
     else:
-        talk.at = at if at < len(talk.answers) else None
+        talk.at = at if at < len(talk.entries) else None
 
 
 def open_question(place: Place, question: str) -> None:
@@ -246,7 +256,7 @@ def show_thread(place: Place, id_: int, kept: Sequence[Turn], *, at: int | None 
         _show_running(place, job)
         return
     talk = _begin(place)
-    talk.thread, talk.answers, talk.at = id_, [turn.answer for turn in kept], at
+    talk.thread, talk.entries, talk.at = id_, [turn.answer for turn in kept], at
     talk.remark = _since(place, kept)
     pane.put_away("", "ask")
 
@@ -256,7 +266,7 @@ def _show_running(place: Place, job: Answering) -> None:
     kept = () if job.continues is None else threads_of(place).turns(owner(), job.continues)
     talk = _begin(place)
     talk.job, talk.thread = job, job.continues
-    talk.answers = [turn.answer for turn in kept[: job.n_before]]
+    talk.entries = [turn.answer for turn in kept[: job.n_before]]
     pane.put_away("", "ask")
 
 
@@ -314,7 +324,7 @@ def _now(place: Place, pace: float | None, could_be_asked: bool) -> None:
 def _shown(place: Place) -> Talk | None:
     """The thread, where it has turns to be seen."""
     talk = _talk(place)
-    return talk if talk and (talk.answers or talk.job) else None
+    return talk if talk and (talk.entries or talk.job) else None
 
 
 def _pace(place: Place) -> float | None:
@@ -332,7 +342,7 @@ def _is_read_into(opened: Opened) -> bool:
 
 def _reading_page(place: Place, job: Job) -> None:
     """The first reading, until its index can be opened."""
-    data = {"kind": "welcome", "title": f"Reading {job.task.title}.", "text": ""}
+    data = {"kind": "welcome", "title": f"Reading {title_of(job.task, paths=not is_public())}.", "text": ""}
     component("answer")(key="welcome", data=data)
     with st.container(key="reading"):
         library.reading(job.task.index)
@@ -369,7 +379,7 @@ def _move_on(place: Place, talk: Talk) -> bool:
 
 def _show_talk(place: Place, talk: Talk) -> None:
     drawn = turns(
-        talk.answers,
+        talk.entries,
         talk.job.now if talk.job else None,
         index=Path(talk.index).name,
         waiting=talk.waiting,
@@ -448,9 +458,14 @@ def act(event: Mapping[str, Any]) -> None:
         case "stop" if talk and talk.job:
             talk.job.take_waiting()
             talk.job.stop()
+        case "again" if talk and isinstance(value, int) and 0 <= value < len(talk.entries) - (talk.job is None):
+            if question := talk.take_failed(value):  # an earlier one
+                talk.at = None
+                put_question(place, question)
         case "again" | "quotes" if talk and talk.last_asked and not talk.is_busy:
-            waiting = talk.job.take_waiting() if talk.job else ()
-            _ask(place, talk, talk.last_asked, waiting=waiting, quotes_only=event["what"] == "quotes")
+            talk.settle()
+            question = talk.take_failed(-1) or talk.last_asked
+            _ask(place, talk, question, quotes_only=event["what"] == "quotes")
         case "ask" if isinstance(value, str) and value.strip():
             put_question(place, value.strip()[:MAX_QUESTION])
         case "fresh":
@@ -469,21 +484,25 @@ def _open(talk: Talk, value: Mapping[str, Any]) -> None:
         return
     if not value.get("near"):
         pane.open_passages(st.session_state.get("cited", ()), number)
-    elif isinstance(turn, int) and 0 <= turn < len(talk.answers):
-        pane.open_passages(near_passages(talk.answers[turn]), number)
+    elif answer := talk.answer_at(turn):
+        pane.open_passages(near_passages(answer), number)
 
 
-def _exported(place: Place, talk: Talk, one: object) -> Exported:
+def _exported(place: Place, talk: Talk, at: object) -> Exported:
     """The thread that is shown, and which answer of it was meant."""
-    at = one if isinstance(one, int) and 0 <= one < len(talk.answers) else None
+    meant = talk.answer_at(at)
     if talk.thread is not None:
         try:
             threads = threads_of(place)
-            return Exported.of(threads.thread(owner(), talk.thread), threads.turns(owner(), talk.thread), at)
+            thread, kept = threads.thread(owner(), talk.thread), threads.turns(owner(), talk.thread)
+            one = next((i for i, turn in enumerate(kept) if turn.answer == meant), None)
+            if meant is None or one is not None:
+                return Exported.of(thread, kept, one)
         except RagError as exc:  # what stands on the page can be exported without it
             log.warning("a kept thread cannot be exported: %s", exc)
-    entries = [Entry(answer) for answer in talk.answers]
-    return Exported(talk.answers[0].question, Path(talk.index).name, entries, at)
+    answers = talk.answers
+    one = next((i for i, answer in enumerate(answers) if answer is meant), None)
+    return Exported(answers[0].question, Path(talk.index).name, [Entry(answer) for answer in answers], one)
 
 
 def forget(thread: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -189,6 +190,7 @@ def _fill(place: Place) -> None:
         settings_generator=chosen.generator,
         settings_offered=chosen.generator,
         settings_named="",
+        settings_shown=chosen,
     )
 
 
@@ -217,7 +219,9 @@ def settings_drawer(place: Place) -> None:
     sources = st.slider("Passages read for an answer", SOURCES[0], SOURCES[-1], key="settings_sources")
     generator = _generator(chosen.generator, host)
     try:
-        wanted = Settings(style, sources, strictness, generator)
+        shown, picked = st.session_state["settings_shown"], Settings(style, sources, strictness, generator)
+        st.session_state["settings_shown"] = picked
+        wanted = changed(chosen, shown, picked)
         if wanted != chosen:
             file.save(owner(), wanted, host)
     except RagError as exc:
@@ -232,6 +236,12 @@ def settings_drawer(place: Place) -> None:
         with st.container(key="encoder", gap=None):
             st.text(f"Reading model: {name}")
             st.text(why)
+
+
+def changed(chosen: Settings, before: Settings, now: Settings) -> Settings:
+    """What is chosen, with what is another now than before: in another tab other things may have been chosen since."""
+    was = asdict(before)
+    return replace(chosen, **{name: value for name, value in asdict(now).items() if value != was[name]})
 
 
 def _generator(chosen: str, host: Host) -> str:

@@ -116,7 +116,7 @@ def _map(opened: Opened, drawing: Drawing) -> None:
         data=data,
         on_need_change=_need,
         on_look_change=_look,
-        on_open_change=lambda: _open(opened.index),
+        on_open_change=lambda: _open(opened.index, drawing.map),
         on_ask_change=_ask,
         on_like_change=_like,
         on_clear_change=_clear,
@@ -163,7 +163,7 @@ def view_of(opened: Opened, drawing: Drawing) -> Json:
         "groupings": _groupings(found),
         "parts_there": list(there),
         "parts": _parts(found, there),
-        "texts": _texts(opened.index),
+        "texts": _texts(opened.index, found),
         "pin": _pin_view(state.get("map_pin")),
         "asked": state.get("map_asked", 0),
         "linked": state.get("map_linked"),
@@ -229,14 +229,19 @@ def _parts(found: PassageMap, there: dict[str, Any]) -> Json:
     return {name: base64.b64encode(np.ascontiguousarray(there[name]).tobytes()).decode() for name in new}
 
 
-def _texts(index: Index) -> list[JsonValue]:
+def _texts(index: Index, found: PassageMap) -> list[JsonValue]:
     """What was pointed at since the last time."""
     wanted = st.session_state.pop("map_looked", ())
     if not wanted:
         return []
-    with index.reading() as view:
-        chunks = view.store.chunks(wanted)
+    chunks = _chunks(index, found, wanted)
     return [{"id": i, **_snippet(chunks[i])} if i in chunks else _gone(i) for i in wanted]
+
+
+def _chunks(index: Index, found: PassageMap, ids: Sequence[int]) -> dict[int, Chunk]:
+    """Passages of the map by id; those that have gone are left out."""
+    with index.reading() as view:
+        return view.store.chunks(ids) if found.is_of(view.store) else {}
 
 
 def _snippet(chunk: Chunk) -> Json:
@@ -308,7 +313,7 @@ def pin_passage(index: Index, found: PassageMap, layout: Layout, chunk_id: int) 
     """The passages most like one; other places of the same text are left out. None where the passage has gone."""
     with index.reading() as view:
         vector = view.vector(chunk_id)
-        own = view.store.chunks([chunk_id]).get(chunk_id)
+        own = view.store.chunks([chunk_id]).get(chunk_id) if found.is_of(view.store) else None
         if vector is None or own is None:
             return None
         nearest = list(view.dense(vector, k=4 * NEAREST))
@@ -364,13 +369,12 @@ def _look() -> None:
     st.session_state["map_looked"] = _ids(_sent("look"))
 
 
-def _open(index: Index) -> None:
+def _open(index: Index, found: PassageMap | None) -> None:
     """A passage was clicked: the pane opens at it, and walks through those that were listed with it."""
     value = _sent("open")
     ids = _ids(value.get("ids")) if isinstance(value, dict) else []
     number = value.get("number") if isinstance(value, dict) else None
-    with index.reading() as view:
-        chunks = view.store.chunks(ids)
+    chunks = _chunks(index, found, ids) if found else {}
     if not isinstance(number, int) or not 1 <= number <= len(ids) or ids[number - 1] not in chunks:
         return
     there = [i for i in ids if i in chunks]

@@ -38,13 +38,14 @@ from ui.shelf import (
     reading_view,
     removal_words,
 )
-from ui.shell import Opened, Place, bring, let_go, open_index, write_address
+from ui.shell import Opened, Place, bring, go, here, let_go, open_index, running, write_address
 from ui.threads import Threads
 from ui.uploads import clean_name, drop_unread, refusal, take, too_much
 
 FIRST_NAME = "documents"  # of the first index, where its folder's name will not do
 GONE = "This index was renamed or deleted meanwhile."
 LOCKED = "Files are being read. Stop that, or remove them when it is done."
+_LEFT_KEPT = 16  # changes that one did not want to hear of
 _LIVELY_S, _CALM_S = 1.0, 5.0  # between two looks at a reading, and at whether another tab or program began one
 
 # The keys of what this page keeps in the session: `library.look`, `.said`, `.dialog`, `.problem`, `.chosen`, `.drop`,
@@ -395,6 +396,8 @@ def _reading(home: Path, was_active: bool, was_made: bool, had_begun: tuple[bool
     unfinished = jobs().unfinished(home) if job is None else []
     other = (who_writes(home) or "") if job is None else ""
     changed = None if active or other else _changed(home)
+    if changed in st.session_state.get("library.left", ()):
+        changed = None  # it was heard of
     view = reading_view(
         job, queued=queued, unfinished=unfinished, other=other, changed=changed, paths=_may_name_paths()
     )
@@ -403,15 +406,14 @@ def _reading(home: Path, was_active: bool, was_made: bool, had_begun: tuple[bool
 
 
 def _changed(home: Path) -> Changed | None:
-    """What changed since the files were read, unless that was heard of and left."""
+    """What changed since the files were read; None where there is no index that can be read."""
     if not is_there(home):
         return None
     try:
         opened = open_index(home)
-        changed = opened.changes.of(opened.index)
+        return opened.changes.of(opened.index)
     except RagError:  # the page says so
         return None
-    return None if changed == st.session_state.get("library.left") else changed
 
 
 def _do_reading() -> None:
@@ -436,10 +438,14 @@ def steer(home: Path, event: Mapping[str, Any]) -> None:
         case {"what": "check"}:
             check(open_index(home))
         case {"what": "leave"}:
-            st.session_state["library.left"] = _changed(home)
+            left = st.session_state.get("library.left", ())
+            st.session_state["library.left"] = (*left[-_LEFT_KEPT:], _changed(home))
         case {"what": "aside"}:
             st.session_state["library.look"] = Look(standing="aside")
             st.session_state["library.redraw"] = True
+            if st.session_state.get("page") != "library":
+                st.session_state["library.of"] = str(here().folder / home.name)
+                go("library", index=home.name)
 
 
 # The index as a whole
@@ -561,7 +567,7 @@ def _removing(place: Place) -> None:
 
 
 def _remove(opened: Opened, files: Sequence[FileState]) -> None:
-    _must_rest(opened.index.path)
+    _must_be_unread(opened.index.path)
     n = opened.index.remove_files(files)
     _choose_none()
     _say(f"{plural(n, 'file')} removed from {opened.name}.")
@@ -648,9 +654,15 @@ def _delete(place: Place, forget_threads: bool) -> None:
         _choose(left[0])
 
 
-def _must_rest(path: Path) -> None:
+def _must_be_unread(path: Path) -> None:
     if jobs().active(path) is not None:
         raise UsageError("Files are being read into it. Stop that first, or wait until it is done.")
+
+
+def _must_rest(path: Path) -> None:
+    _must_be_unread(path)
+    if running().is_busy(str(path)):
+        raise UsageError("A question is being answered from it. Wait until it is done, then try again.")
 
 
 def _forget(place: Place) -> None:

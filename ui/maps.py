@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from rag.errors import RagError
 from rag.index import Index
+from rag.store import Store
 from ui.topics import MOST_TOPICS, Topics, find_topics, typical_passages
 
 MOST_POINTS = 50_000  # of more passages a sample is drawn: what browsers draw smoothly, and eyes tell apart
@@ -126,6 +127,7 @@ class PassageMap:
     """The map of one state of one index; what is worked out later comes to it while it is shown."""
 
     token: str  # names the index and its state, and nothing else has the same
+    change: tuple[int, bytes]  # number and token of the last change in it
     ids: NDArray[np.int64]  # of the passages, ascending, shape (n,)
     total: int  # passages that have a vector, of which the points may be a sample
     waiting: int  # passages that have none yet
@@ -133,6 +135,10 @@ class PassageMap:
     groupings: dict[str, Grouping]
     neighbours: str = "none"  # the second layout: none (not installed, or too few), coming, ready or failed
     is_done: bool = False  # nothing more will come
+
+    def is_of(self, store: Store) -> bool:
+        """Whether an index is still the one that is drawn: in one made anew under its name, ids name other passages."""
+        return store.change_token(self.change[0], of_any_age=True) == self.change[1]
 
     @property
     def is_sample(self) -> bool:
@@ -211,7 +217,8 @@ def _token(index: Index, change: tuple[int, bytes]) -> str:
 def draw(index: Index, drawing: Drawing) -> None:
     """Draw the map of an index in stages: overview, folders and types; then topics; then neighbours, if possible."""
     with index.reading() as view:
-        token = _token(index, view.change)
+        change = view.change
+        token = _token(index, change)
         ids, vectors = view.vectors(at_most=MOST_POINTS)
         total, waiting = view.n_vectors, view.store.n_waiting()
         origins = view.store.origins(ids.tolist())
@@ -222,7 +229,7 @@ def draw(index: Index, drawing: Drawing) -> None:
         "folder": grouping([PurePosixPath(path).parent.parts for path in paths], ids, vectors, name=folder_names),
         "type": grouping([(suffix(path),) for path in paths], ids, vectors, name=type_names),
     }
-    drawing.map = PassageMap(token, ids, total, waiting, {OVERVIEW: overview}, groupings)
+    drawing.map = PassageMap(token, change, ids, total, waiting, {OVERVIEW: overview}, groupings)
     has_neighbours = can_keep_neighbours() and len(ids) >= _FEWEST_FOR_NEIGHBOURS
     drawing.map.neighbours = "coming" if has_neighbours else "none"
     drawing.drawn.set()

@@ -227,7 +227,7 @@ def reading_view(
         changed: since the files were read.
         paths: whether the reader may know where things are on this computer.
     """
-    title = partial(_title, paths=paths)
+    title = partial(title_of, paths=paths)
     view: Json = {"kind": "reading", "text": "", "more": "", "share": None, "state": "none", "actions": []}
     if job is not None and not (changed and job.state == "done"):
         view.update(_over(job, title(job.task)) if job.is_over else _under_way(job, title(job.task)))
@@ -264,7 +264,7 @@ def _due(changed: Changed) -> Json:
     }
 
 
-def _title(task: Task, *, paths: bool) -> str:
+def title_of(task: Task, *, paths: bool) -> str:
     """What a reading is called: a folder by its path, or by its own name."""
     if paths or len(task.paths) != 1 or task.uploads:
         return task.title

@@ -21,6 +21,7 @@ from rag.index import Index
 from rag.pipeline import Pipeline
 from rag.retriever import Retriever
 from ui.access import told
+from ui.answering import Running
 from ui.changes import Changes
 from ui.components import component
 from ui.keeping import storable
@@ -65,8 +66,9 @@ class Opened:
         Raises:
             GeneratorError: the model that writes cannot be loaded.
         """
-        arguments = settings.pipeline_arguments(calibration_for(settings, self.index.path))
-        key = repr(sorted(arguments.items()))
+        calibration = calibration_for(settings, self.index.path)
+        arguments = settings.pipeline_arguments(calibration)
+        key = repr((sorted(arguments.items()), calibration and calibration.made_at))
         with self._making:
             if key in self._pipelines:
                 return self._pipelines[key]
@@ -137,6 +139,12 @@ def _file(path: Path) -> tuple[str, int]:
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _open(path: str, inode: int) -> Opened:
     return Opened(Pipeline(Retriever(Index.open(path))))
+
+
+@st.cache_resource(show_spinner=False)
+def running() -> Running:
+    """What is being answered in this process."""
+    return Running()
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)

@@ -32,7 +32,7 @@ class Turns:
 
 
 def turns(
-    answers: Sequence[Answer],
+    entries: Sequence[Answer | Progress],
     now: Progress | None = None,
     *,
     index: str,
@@ -44,8 +44,8 @@ def turns(
     """The turns of a thread.
 
     Args:
-        answers: as they were given, in order.
-        now: the question that is being answered, or that got no answer.
+        entries: answers as they were given and questions that got none, in order.
+        now: the question that is being answered.
         index: name of the index, for links.
         waiting: questions that come after that one.
         at: position of the turn to be seen first; by default the newest.
@@ -53,8 +53,11 @@ def turns(
         remark: on the last answer, for which it may be asked again.
     """
     numbering = Numbering()
-    drawn: list[JsonValue] = [_answered(answer, numbering, index) for answer in answers]
-    if now is None and answers and (remark or generator not in (None, answers[-1].generator)):
+    drawn: list[JsonValue] = [
+        _answered(entry, numbering, index) if isinstance(entry, Answer) else _failed(entry) for entry in entries
+    ]
+    newest = entries[-1] if entries and now is None else None
+    if isinstance(newest, Answer) and (remark or generator not in (None, newest.generator)):
         last = drawn[-1]
         assert isinstance(last, dict)
         last |= {"again": "Ask again" if remark else "Try again", "remark": remark}
@@ -161,10 +164,12 @@ def _abstained(answer: Answer, index: str) -> Json:
     }
 
 
+def _failed(ended: Progress) -> Json:
+    return {"kind": "fault", "question": ended.question, "rewritten": ended.rewritten, "text": ended.fault}
+
+
 def _under_way(now: Progress, numbering: Numbering, loading: str) -> Json:
     view: Json = {"question": now.question, "rewritten": now.rewritten}
-    if now.fault is not None:
-        return {**view, "kind": "fault", "text": now.fault}
     numbers = {citation.marker: numbering.number(citation) for citation in now.citations}
     sentences = [
         {"text": s.text, "markers": [numbers[m] for m in s.citations], "supported": s.supported} for s in now.sentences

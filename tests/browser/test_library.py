@@ -173,6 +173,41 @@ def test_a_reading_that_waits_for_another_program_says_so_and_goes_on_when_it_is
     expect(library.rows).to_have_count(2)
 
 
+def test_on_the_page_ask_why_files_were_set_aside_leads_to_them(
+    fresh: Served, visit: Callable[..., Shown], tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "leave.md").write_text("A parent may take sixteen weeks of leave for each child.")
+    (notes / "empty.txt").touch()
+    shown = visit(fresh)
+    library = Library(shown)
+    library.read(notes)
+    expect(library.line).to_have_text("1 file read, 1 set aside.", timeout=PATIENCE_MS)
+    library.press("Why")
+    expect(library.rows).to_have_count(2)
+    expect(library.row("empty.txt")).to_contain_text("set aside: is empty")
+
+
+def test_who_presses_not_now_by_key_goes_on_from_there(
+    small: Served, visit: Callable[..., Shown], tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    for name in ("leave.md", "lunch.md"):
+        (notes / name).write_text(f"Of {name}.")
+    with Index.open(small.folder / "embeddings") as index:
+        index.ingest(notes)
+    (notes / "leave.md").write_text("Another.")
+    library = Library(visit(small, "/library"))
+    expect(library.line).to_have_text("leave.md changed after it was read.", timeout=PATIENCE_MS)
+    not_now = library.page.get_by_role("button", name="Not now", exact=True)
+    not_now.press("Enter")
+    expect(not_now).to_have_count(0)
+    library.page.keyboard.press("Tab")
+    expect(library.page.get_by_label("Find a file")).to_be_focused()
+
+
 def test_a_file_edited_behind_the_page_is_told_and_brought_up_to_date_at_a_press(
     small: Served, visit: Callable[..., Shown], tmp_path: Path
 ) -> None:

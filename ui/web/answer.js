@@ -139,7 +139,7 @@ function restOf(part, turn, view, isLast) {
   const rest = [];
   if (view.status) rest.push(statusLine(part, view));
   if (view.near) rest.push(nearMiss(part, turn, view.near));
-  if (view.kind === "fault") rest.push(...faultActions(part));
+  if (view.kind === "fault") rest.push(...faultActions(part, turn, isLast));
   for (const note of view.notes ?? []) rest.push(element("p", "remark", note));
   if (view.note) rest.push(element("p", "note", view.note));
   if (view.sources?.length && view.kind !== "running") rest.push(sourceList(part, turn, view));
@@ -159,12 +159,10 @@ function statusLine(part, view) {
   return line;
 }
 
-function faultActions(part) {
+function faultActions(part, turn, isLast) {
   const row = element("p", "actions");
-  row.append(
-    button("quiet", "Try again", "", () => tell(part, "again")),
-    button("quiet", "Answer with quotes only", "", () => tell(part, "quotes")),
-  );
+  row.append(button("quiet", "Try again", "", () => tell(part, "again", turn.index)));
+  if (isLast) row.append(button("quiet", "Answer with quotes only", "", () => tell(part, "quotes")));
   return [element("p", "remark", "Your question is kept."), row];
 }
 

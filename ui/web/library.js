@@ -132,6 +132,7 @@ function makeReading(part) {
 }
 
 function drawReading(part, data) {
+  const hadFocus = part.actions.contains(part.root.getRootNode().activeElement);
   part.root.hidden = data.state === "none" && !data.queued.length;
   part.root.dataset.state = data.state;
   const moving = data.state === "running";
@@ -149,6 +150,7 @@ function drawReading(part, data) {
     part.actions.replaceChildren(
       ...data.actions.map(([what, label]) => button(what === "stop" ? "act" : "quiet", label, "", () => part.send(what, data.number))),
     );
+    if (hadFocus) keepPlace(part);
   }
   part.queue.hidden = !data.queued.length;
   part.queue.replaceChildren(
@@ -158,6 +160,13 @@ function drawReading(part, data) {
       return item;
     }),
   );
+}
+
+// Of one who pressed a button that is gone, the next Tab goes on from here.
+function keepPlace(part) {
+  const place = part.actions.firstElementChild ?? (part.root.hidden ? part.root.getRootNode().host : part.text);
+  if (place !== part.actions.firstElementChild) place.tabIndex = -1;
+  place.focus({ preventScroll: true });
 }
 
 // The files
