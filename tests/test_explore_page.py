@@ -128,7 +128,7 @@ def test_where_there_is_no_index_the_page_says_where_to_begin(folder: Path) -> N
     page = Explore(wait=False)
     assert message_of(page.app) == (
         "Nothing to explore yet.",
-        "Add a folder in Library, and its passages stand here as a map.",
+        "Add a folder, and its passages stand here as a map.",
     )
 
 

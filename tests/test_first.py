@@ -86,7 +86,7 @@ def test_ones_own_files_do_not_go_into_the_sample_that_was_stopped(folder: Path,
     jobs.stop(jobs.of(folder / sample.NAME)[0].number)
     ended(jobs, folder / sample.NAME)
     app.run()
-    assert line(app)["text"].startswith("Stopped. ")
+    assert line(app)["text"].startswith("Stopped at 1 of 9 files. ")
     app.file_uploader[0].set_value([("ants.md", b"Ants carry leaves.", "text/plain")]).run()
     assert [job.task.uploads for job in jobs.of(folder / "documents")] == [("ants.md",)]
     own = folder.parent / sample.NAME

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.index import Index
@@ -115,6 +115,7 @@ def test_a_name_that_is_no_unicode_is_not_said_to_have_gone(index: Index, docs: 
 CONTENTS = st.dictionaries(st.sampled_from(["a.txt", "b.md", "c/d.txt", "c/e.txt"]), st.sampled_from("xyz"), min_size=1)
 
 
+@settings(max_examples=40)
 @given(before=CONTENTS, after=CONTENTS)
 def test_what_is_told_is_what_an_ingest_would_do_with_the_files_that_it_knows(
     before: dict[str, str], after: dict[str, str]

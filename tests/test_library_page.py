@@ -415,8 +415,8 @@ def test_a_reading_is_told_in_every_tab_and_stopped_from_any(handbook: rag.Index
     there.send("reading", "stop", number)
     held.wait(number, lambda job: job.is_over, seconds=SECONDS)
     here.run()
-    assert here.part("reading")["text"] == "Stopped. There was nothing to read."
-    assert here.part("reading")["actions"] == [["go on", "Go on"], ["dismiss", "Leave it"]]
+    assert here.part("reading")["text"] == "Stopped at 412 of 1,030 files. There was nothing to read."
+    assert here.part("reading")["actions"] == [["dismiss", "Leave it"], ["go on", "Go on"]]
     here.send("reading", "go on")
     assert held.active(handbook.path) is not None
 
@@ -737,7 +737,7 @@ def test_an_index_is_renamed_and_the_page_goes_with_it(handbook: rag.Index, fold
     page.press("Rename…")
     page.app.text_input(key="library.name").set_value("a/b")
     page.press("Rename")
-    assert page.dialog_words[-1].startswith("expected a name of 1 to 80 characters")
+    assert page.dialog_words[-1].startswith("A name has at most 80 characters")
     page.app.text_input(key="library.name").set_value("Manual")
     page.press("Rename")
     page.run()
@@ -747,15 +747,26 @@ def test_an_index_is_renamed_and_the_page_goes_with_it(handbook: rag.Index, fold
     assert page.names == ["apples.txt", "bees.txt", "empty.txt", "sub/cows.txt"]
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [(" ", "Give it a name."), ("HANDBOOK", "There is an index 'HANDBOOK' already")]
+)
+def test_a_name_that_will_not_do_is_told_in_words_for_people(handbook: rag.Index, name: str, words: str) -> None:
+    rag.Index.create(handbook.path.with_name("other"), encoder=HashingEncoder()).close()
+    page = Library(index="other")
+    for button, confirm in (("New index…", "Make it"), ("Rename…", "Rename")):
+        page.press(button)
+        page.app.text_input(key="library.name").set_value(name)
+        page.press(confirm)
+        assert page.dialog_words[-1].startswith(words)
+
+
 @pytest.mark.parametrize("name", ["page.sqlite", "PAGE.SQLITE-wal", "a.sqlite-shm"])
 def test_no_index_takes_the_name_of_the_file_that_the_page_keeps(handbook: rag.Index, folder: Path, name: str) -> None:
     page = Library()
     page.press("New index…")
     page.app.text_input(key="library.name").set_value(name)
     page.press("Make it")
-    assert page.dialog_words[-1] == (
-        f"expected a name that is none of a database file, got {name!r}: leave its end away"
-    )
+    assert page.dialog_words[-1].endswith("ends neither with a full stop nor as files of databases do.")
     assert [entry.name for entry in folder.iterdir()] == ["handbook"]
 
 

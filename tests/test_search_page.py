@@ -194,7 +194,7 @@ def test_a_condition_with_any_character_comes_back_from_the_address(folder: Path
 
 def test_a_list_of_what_is_like_a_passage_has_an_address_too(farm: rag.Index, turn: Callable[..., None]) -> None:
     page = Page(query="honey")
-    page.app.session_state["like"] = {"source": "cows.txt", "start": 0, "end": 15}
+    page.app.session_state["brought"] = {"query": "", "like": "0-15:cows.txt"}
     page.app.run()
     assert page.app.query_params == {"index": "farm", "like": "0-15:cows.txt"}
     again = Page(index="farm", like="0-15:cows.txt")
@@ -336,7 +336,7 @@ def leaves(view: Any) -> Iterator[Any]:
 def test_more_like_a_passage_leaves_the_passage_itself_out(farm: rag.Index) -> None:
     page = Page()
     text = farm.document("cows.txt").text
-    page.app.session_state["like"] = {"source": "cows.txt", "start": 0, "end": len(text)}
+    page.app.session_state["brought"] = {"query": "", "like": f"0-{len(text)}:cows.txt"}
     page.app.run()
     assert page.view["like"] == "cows.txt"
     assert page.sources[0] == "goats.txt"

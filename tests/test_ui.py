@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPResponse
@@ -30,7 +30,7 @@ from ui.access import PUBLIC_VARIABLE, owner
 from ui.components import WEB
 from ui.jobs import Jobs
 from ui.keeping import FILE_NAME
-from ui.reading import Task
+from ui.reading import Standing, Task, Told
 from ui.render import find_indexes
 from ui.settings import Settings, SettingsFile
 from ui.shell import open_index, running
@@ -347,12 +347,78 @@ def assert_set(event: threading.Event) -> None:
 
 def test_a_link_to_an_index_that_is_not_there_says_so(handbook: rag.Index) -> None:
     page = Page(index="gone", q="How many weeks of leave?")
-    assert (page.view["title"], page.view["text"]) == (
-        "There is no index 'gone' here.",
-        "Ask below, and handbook answers.",
-    )
+    assert (page.view["title"], page.view["choices"]) == ("There is no index 'gone' here.", ["handbook"])
+    page.ask("How many weeks?")
+    assert page.view["text"].startswith(
+        "Your question was not asked: How many weeks?\n"
+    )  # nor is another asked in its place
+    page.do("choose", "nowhere")
+    assert page.view["kind"] == "message"
+    page.do("choose", "handbook")
+    assert page.turn["question"] == "How many weeks?"
     page.ask("When is lunch?")
     assert page.turn["kind"] == "answer"
+
+
+@pytest.mark.usefixtures("menu")
+def test_in_place_of_an_index_that_is_not_there_any_other_can_be_chosen_at_the_top(handbook: rag.Index) -> None:
+    page = Page(index="gone")
+    assert page.app.selectbox[0].value is None
+    page.app.selectbox[0].select("handbook").run()
+    assert page.view["kind"] == "welcome"
+    assert page.app.selectbox[0].options == ["handbook", "menu"]
+
+
+@pytest.mark.usefixtures("menu")
+def test_a_question_asked_of_an_index_that_has_gone_meanwhile_waits_until_another_is_chosen(
+    handbook: rag.Index,
+) -> None:
+    page = Page(index="handbook")
+    rag.Index.delete(handbook.path)
+    page.send("When is lunch?")
+    assert page.view["text"].startswith("Your question was not asked: When is lunch?\n")
+    page.do("choose", "menu")
+    assert [turn["question"] for turn in page.view["turns"]] == ["When is lunch?"]
+    assert page.turn["sources"][0]["source"] == "week.txt"
+
+
+@pytest.mark.usefixtures("menu")
+def test_a_thread_goes_on_with_its_index_when_that_was_renamed_in_another_tab(handbook: rag.Index) -> None:
+    page = Page(index="handbook")
+    page.ask("When is lunch?")
+    renamed = rag.Index.rename(handbook.path, "manual")
+    Threads(handbook.path.parent / FILE_NAME).rename_index("handbook", "manual")
+    page.ask("And dinner?")
+    assert [turn["question"] for turn in page.view["turns"]] == ["When is lunch?", "And dinner?"]
+    assert page.turn["rewritten"] == "When is dinner?"
+    assert (page.app.selectbox[0].value, page.app.query_params["index"]) == ("manual", "manual")
+    [thread] = Threads(renamed.parent / FILE_NAME).list(owner())
+    assert (thread.index, thread.n_turns) == ("manual", 2)
+
+
+def test_an_answer_that_finds_nothing_while_files_are_read_says_so_and_can_be_asked_again(
+    handbook: rag.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, told = threading.Event(), threading.Event()
+
+    def read(task: Task, tell: Callable[[Told], None], stop: threading.Event) -> None:
+        tell(Standing(30, 633, 31))
+        told.set()
+        assert_set(go_on)
+
+    jobs = Jobs(read)
+    for module in ("ui.library", "ui.ask"):
+        monkeypatch.setattr(f"{module}.jobs", lambda: jobs)
+    jobs.start(Task(handbook.path, "peps"))
+    assert told.wait(60)
+    page = Page()
+    page.ask("When is lunch?")
+    assert page.turn.get("remark") is None
+    page.ask("Who keeps geese?")
+    assert (page.turn["kind"], page.turn["again"]) == ("abstained", "Ask again")
+    assert page.turn["remark"] == "Files were still being read when this was asked: 30 of 633 files were in."
+    assert page.data("library")["state"] == "running"  # beside the answer
+    go_on.set()
 
 
 def test_a_thread_is_opened_also_where_the_index_of_a_link_is_missed(handbook: rag.Index) -> None:

@@ -19,7 +19,18 @@ def first_row() -> None:
     place = here()
     component("top")(key="around")
     with st.container(key="top", horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
-        if len(place.names) > 1:
+        if len(place.names) > 1 and st.session_state.get("missing") and chosen.url_path != "library":
+            st.selectbox(
+                "Index",
+                place.names,
+                index=None,
+                key="instead",
+                placeholder="Choose an index",
+                label_visibility="collapsed",
+                width=200,
+                on_change=_chosen_instead,
+            )
+        elif len(place.names) > 1:
             st.selectbox("Index", place.names, key="index", label_visibility="collapsed", width=200, on_change=_chosen)
         elif place.names:
             st.text(place.names[0], width="content")
@@ -29,6 +40,11 @@ def first_row() -> None:
 
 def _chosen() -> None:
     st.session_state["missing"] = None
+
+
+def _chosen_instead() -> None:
+    """In place of one that is not there, none is taken for chosen before somebody does."""
+    st.session_state.update(index=st.session_state["instead"], missing=None)
 
 
 st.set_page_config(page_title="Footnote", page_icon=ICON, layout="wide", initial_sidebar_state="collapsed")

@@ -27,8 +27,8 @@ from ui.jobs import Job, jobs
 from ui.keeping import FILE_NAME
 from ui.render import Json
 from ui.settings import Host, Settings, SettingsFile, privacy
-from ui.shelf import title_of
-from ui.shell import OUR_FAULT, Opened, Place, address, go, here, linked, running, write_address
+from ui.shelf import plural, title_of
+from ui.shell import OUR_FAULT, Opened, Place, address, bring, go, here, linked, running, write_address
 from ui.threads import Threads, Turn, made_anew
 from ui.turns import index_view, near_passages, turns
 
@@ -39,6 +39,7 @@ QUICK_S = 0.15  # an answer that is there by then is drawn at once
 MAX_QUESTION = 4_000  # characters taken from a link or the box
 log = logging.getLogger(__name__)
 
+_CHOICES = 8  # indexes offered in place of one that is not there
 _FEW = 60  # documents, among which the sample's can be looked for
 PAGES = ("search", "library", "explore")  # that the part may lead to
 
@@ -115,15 +116,21 @@ class Talk:
 
 
 def page(place: Place) -> None:
-    _heed_address(place)
+    renamed = _renamed(place)
+    if renamed is None:
+        _heed_address(place)
     body = st.container()
     with st.container(key="box"):  # ours, for a box at Streamlit's own bottom makes the page scroll to the answer's end
         asked = st.chat_input(
             "Ask your documents", key="ask", max_chars=MAX_QUESTION, disabled=not _can_be_asked(place)
         )
-    if asked and asked.strip():
-        st.session_state["missing"] = None
+    if asked and asked.strip() and place.missing:
+        st.session_state["unasked"] = asked.strip()
+    elif asked and asked.strip():
         put_question(place, asked.strip())
+    if renamed is not None:
+        bring(index=renamed)
+        st.rerun()
     with body:
         if job := _reading_first(place):
             _reading_page(place, job)
@@ -131,7 +138,9 @@ def page(place: Place) -> None:
             first.draw(place, _privacy(place))
         elif st.session_state.get("missing"):
             title = f"There is no index {st.session_state['missing']!r} here."
-            _show({"kind": "message", "title": title, "text": _elsewhere(place)})
+            unasked = st.session_state.get("unasked")
+            text = f"Your question was not asked: {unasked}\nOpen an index, and it is asked there." if unasked else ""
+            _show({"kind": "message", "title": title, "text": text, "choices": list(place.names[:_CHOICES])})
         else:
             with pane.beside(place):
                 _draw(place)
@@ -210,11 +219,32 @@ def threads_of(place: Place) -> Threads:
     return Threads(place.folder / FILE_NAME)
 
 
+def _renamed(place: Place) -> str | None:
+    """What the index of the thread on the page is called now, where it was renamed in another tab or a terminal."""
+    talk: Talk | None = st.session_state.get("talk")
+    if talk is None or talk.thread is None or place.missing != Path(talk.index).name:
+        return None
+    try:
+        name = threads_of(place).thread(owner(), talk.thread).index
+    except RagError:  # it was removed, or cannot be read: the page says that the index is not there
+        return None
+    if name not in place.names:
+        return None
+    talk.index = str(place.folder / name)
+    return name
+
+
 def _heed_address(place: Place) -> None:
     """A link brings a question; so does going back in the browser."""
     state = st.session_state
     talk: Talk | None = state.get("talk")
     question = linked("q")
+    unasked = None if place.missing else state.pop("unasked", None)
+    if unasked is not None:  # because its index had gone
+        if talk and talk.index != str(place.path):
+            state["talk"] = None
+        put_question(place, unasked)
+        return
     if talk and talk.index != str(place.path):  # another index was chosen: the question goes to it
         state["talk"] = None
         pane.put_away("", "ask")
@@ -299,9 +329,9 @@ def _talk(place: Place) -> Talk | None:
 def _draw(place: Place) -> None:
     pace = _pace(place)
     st.fragment(_now, run_every=pace, key="now")(place, pace, _can_be_asked(place))
-    if _shown(place) is None and (path := place.path):
+    if path := place.path:
         with st.container(key="reading"):
-            library.reading(path.absolute())
+            library.reading(path.absolute(), after_all=_shown(place) is None)
 
 
 def _now(place: Place, pace: float | None, could_be_asked: bool) -> None:
@@ -371,10 +401,22 @@ def _offered(opened: Opened) -> tuple[str, ...] | None:
 def _move_on(place: Place, talk: Talk) -> bool:
     """Take in what has ended and begin what waited; whether nothing is being answered any more."""
     job, ended = talk.job, talk.settle()
+    if ended and job and talk.entries and talk.answer_at(len(talk.entries) - 1):
+        talk.remark = _unread(place, talk.answers[-1])
     if ended and job and (waiting := job.take_waiting()):
         talk.job = _answering(place, talk, waiting[0], waiting=waiting[1:])
         return False
     return ended
+
+
+def _unread(place: Place, answer: Answer) -> str | None:
+    """What a person should know of an answer that found nothing while files were being read."""
+    job = jobs().active(place.path) if place.path and answer.abstained else None
+    if job is None:
+        return None
+    at = job.standing
+    n = f": {at.files_done:,} of {plural(at.files_total, 'file')} were in" if at.files_total else ""
+    return f"Files were still being read when this was asked{n}."
 
 
 def _show_talk(place: Place, talk: Talk) -> None:
@@ -430,10 +472,6 @@ def _can_be_asked(place: Place) -> bool:
         return False
 
 
-def _elsewhere(place: Place) -> str:
-    return "Choose another at the top right." if len(place.names) > 1 else f"Ask below, and {place.names[0]} answers."
-
-
 # What is done
 
 
@@ -470,6 +508,8 @@ def act(event: Mapping[str, Any]) -> None:
             put_question(place, value.strip()[:MAX_QUESTION])
         case "fresh":
             begin_anew()
+        case "choose" if value in place.names:
+            st.session_state.update(index=value, missing=None)
         case "export" if talk and talk.answers:
             st.session_state.update(drawer="export", export=_exported(place, talk, value))
         case "go" if isinstance(value, Mapping) and value.get("page") in PAGES:

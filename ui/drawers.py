@@ -13,7 +13,7 @@ from rag.errors import RagError
 from rag.generators import EXTRACTIVE
 from ui import ask
 from ui.access import owner, told
-from ui.components import component
+from ui.components import open_component
 from ui.export import Exported, escaped, file_name
 from ui.keeping import FILE_NAME
 from ui.render import Json
@@ -69,7 +69,7 @@ def threads(place: Place) -> None:
     except RagError as exc:
         st.text(told(str(exc)))
     else:
-        component("threads")(key=KEY, data=view, on_do_change=_do)
+        open_component("threads", KEY)(data=view, on_do_change=_do)
 
 
 def _list(place: Place) -> Json:
@@ -210,7 +210,7 @@ def settings_drawer(place: Place) -> None:
         horizontal=True,
     )
     strictness = st.select_slider(
-        "How sure an answer must be",
+        "How sure an answer must be, from careful to eager",
         list(STRICTNESSES),
         format_func=STRICTNESSES.__getitem__,
         key="settings_strictness",

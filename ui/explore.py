@@ -27,6 +27,7 @@ PATIENCE_S = 0.4  # to wait for a map before the page says that it is being draw
 POLL_S = 0.5  # between two looks at what is still being worked out
 NEAREST = 8  # passages joined with a pin
 MAX_QUESTION = 2_000  # characters taken from a link or the box
+_EMPTY = "Add a folder, and its passages stand here as a map."
 _SNIPPET = 320  # characters of a passage that the map shows
 _MOST_LOOKED_AT = 40  # texts sent for one look
 _LAYOUTS = {
@@ -66,13 +67,11 @@ def page(place: Place) -> None:
         return
     opened = place.opened()
     if opened is None:
-        message("Nothing to explore yet.", "Add a folder in Library, and its passages stand here as a map.")
+        message("Nothing to explore yet.", _EMPTY, to_library=True)
         return
     write_address(index=place.name, q=_named_question())
     if opened.index.is_empty():
-        message(
-            f"{opened.name} has no documents yet.", "Add a folder in Library, and its passages stand here as a map."
-        )
+        message(f"{opened.name} has no documents yet.", _EMPTY, to_library=True)
         return
     if state.get("map_index") != opened.name:
         state["map_index"] = opened.name

@@ -351,18 +351,19 @@ def _begin(task: Task) -> None:
 # A reading
 
 
-def reading(home: Path, *, is_made: bool | None = None) -> None:
+def reading(home: Path, *, is_made: bool | None = None, after_all: bool = True) -> None:
     """The line that tells how a reading goes, the same in every tab.
 
     Args:
         home: folder of the index, which need not be there yet.
+        after_all: whether it also tells of one that came to its end.
         is_made: whether the page shows the index; if not, all is drawn anew as soon as it can be opened. By default
             whether it can be opened now.
     """
     st.session_state.pop("library.redraw", None)
     is_active = jobs().active(home) is not None
     st.fragment(_reading, run_every=_LIVELY_S if is_active else _CALM_S)(
-        home, is_active, _made(home) if is_made is None else is_made, _begun(home.parent)
+        home, is_active, _made(home) if is_made is None else is_made, _begun(home.parent), after_all
     )
 
 
@@ -385,13 +386,17 @@ def is_there(home: Path) -> bool:
     return (home / "index.sqlite").is_file()
 
 
-def _reading(home: Path, was_active: bool, was_made: bool, had_begun: tuple[bool, list[Path]]) -> None:
+def _reading(
+    home: Path, was_active: bool, was_made: bool, had_begun: tuple[bool, list[Path]], after_all: bool = True
+) -> None:
     active = jobs().active(home)
     redraw = st.session_state.pop("library.redraw", False)
     has_begun = not was_made and (_made(home) or _begun(home.parent) != had_begun)
     if redraw or (active is not None) != was_active or has_begun:
         st.rerun()  # the table, what may be removed, and how often this looks
     job = active or jobs().latest(home)
+    if job and job.state == "done" and not after_all:
+        job = None
     queued = [waits for waits in jobs().of(home) if not waits.is_over and waits is not job]
     unfinished = jobs().unfinished(home) if job is None else []
     other = (who_writes(home) or "") if job is None else ""
@@ -581,8 +586,9 @@ def _renaming(place: Place) -> None:
 
 def _rename(place: Place, name: str) -> None:
     assert place.path is not None
-    if checked_name(name) == place.name:
+    if name.strip() == place.name:
         return
+    name = _new_name(place, name)
     _must_rest(place.path)
     _forget(place)
     renamed = Index.rename(place.path, name)
@@ -594,6 +600,22 @@ def _rename(place: Place, name: str) -> None:
         _say(f"The index was renamed; its threads still name it {place.name}: {told(str(exc))}")
 
 
+def _new_name(place: Place, name: str) -> str:
+    """A name for an index, of those in the page's folder; raises `UsageError` in words for people."""
+    name = name.strip()
+    if not name:
+        raise UsageError("Give it a name.")
+    if name.casefold() in map(str.casefold, place.names) and name.casefold() != (place.name or "").casefold():
+        raise UsageError(f"There is an index {name!r} already: choose another name.")
+    try:
+        return checked_name(name)
+    except UsageError as exc:
+        raise UsageError(
+            'A name has at most 80 characters, none of them / \\ : * ? " < > |, begins with neither a full stop nor a '
+            "hyphen, and ends neither with a full stop nor as files of databases do."
+        ) from exc
+
+
 @st.dialog("New index", on_dismiss=_close)
 def _making(place: Place) -> None:
     _words("An index is a set of documents that are asked together.")
@@ -603,7 +625,7 @@ def _making(place: Place) -> None:
 
 
 def _make(place: Place, name: str) -> None:
-    folder = place.folder / checked_name(name)
+    folder = place.folder / _new_name(place, name)
     Index.create(folder).close()
     _say()
     _choose(folder.name)

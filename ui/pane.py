@@ -20,7 +20,7 @@ from rag.errors import RagError
 from ui.access import told
 from ui.components import component
 from ui.render import Json, Passage
-from ui.shell import OUR_FAULT, Place
+from ui.shell import OUR_FAULT, Place, bring, go
 from ui.sources import MAX_STEPS, Shown, source_view
 
 KEY = "source"  # of the fragment, and of the component in it
@@ -88,8 +88,8 @@ def beside(place: Place) -> Iterator[None]:
 
 @st.fragment(key=KEY)
 def _source(place: Place) -> None:
-    if st.session_state.pop("find_like", False):  # here, for a callback cannot turn to another page
-        st.switch_page(st.Page(_nothing, title="Search", url_path="search"))
+    if like := st.session_state.pop("find_like", None):  # here, for a callback cannot turn to another page
+        _find_like(place, like)
     try:
         view = _view(place)
     except RagError as exc:
@@ -100,8 +100,12 @@ def _source(place: Place) -> None:
     component("source")(key=KEY, data={"source": view}, on_do_change=_do)
 
 
-def _nothing() -> None:
-    """Stands for the Search page: Streamlit knows a page by its address."""
+def _find_like(place: Place, passage: str) -> None:
+    """Search for passages like one, by its address: one step of the browser's way back."""
+    if _page().rpartition("/")[2] == "search":
+        bring(query="", like=passage)
+        st.rerun()
+    go("search", **({"index": place.name} if place.name else {}), like=passage)
 
 
 def _view(place: Place) -> Json | None:
@@ -158,9 +162,7 @@ def act(pane: Pane, event: Mapping[str, Any]) -> Pane:
         case "text":
             shown = replace(shown, as_text=not shown.as_text)
         case "like" if passage is not None:
-            state = st.session_state
-            state["like"] = {"source": passage.source, "start": passage.start, "end": passage.end}
-            state["find_like"] = True
+            st.session_state["find_like"] = f"{passage.start}-{passage.end}:{passage.source}"
             return Pane()
     return replace(pane, shown=shown)
 

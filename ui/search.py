@@ -46,7 +46,8 @@ _AROUND = 2  # passages before and behind that are 'around' one
 _LAG = 20  # times as long as filters take to be read may they be kept while files are read into the index
 HELP = """\
 Words are found in all their forms, and what means the same in other words.
-Put words in quotes to find them as they are written: "eight weeks". A hyphen leaves a word out: leave -sick."""
+Put words in quotes to find them as they are written: "eight weeks".
+A hyphen before a word leaves out what holds it: holiday -unpaid."""
 _MAX_QUERY = 2_000  # characters taken from the box
 _ADDRESS = ("query", "weight", "filters", "like")  # what of the address is this page's own
 _LIKE = re.compile(r"(\d{1,12})-(\d{1,12}):(.+)", re.ASCII | re.DOTALL)
@@ -96,7 +97,7 @@ class _Latest:
 def page(place: Place) -> None:
     if place.name is None:
         message(
-            "Search your documents.", "There is nothing to search yet. Add files on the page Library, then search here."
+            "Search your documents.", "There is nothing to search yet. Add files, then search here.", to_library=True
         )
         return
     if place.missing:
@@ -111,7 +112,7 @@ def page(place: Place) -> None:
 
 
 def _heed_address(place: Place, index: Index) -> None:
-    """A link brings what is asked for; the pane brings a passage to look for others like it."""
+    """A link brings what is asked for; the pane brings one too, to look for passages like one."""
     state = st.session_state
     is_another = state.get("searched") != str(place.path)
     if is_another:  # its passages and filters are others
@@ -124,10 +125,6 @@ def _heed_address(place: Place, index: Index) -> None:
         asked = asked_by({**address(), **brought}, facets_of(index))
         if link_to(asked) != link_to(_asked()):
             state["asked"] = asked
-    like = state.pop("like", None)
-    if like is not None:
-        wanted = Like(str(like["source"]), int(like["start"]), int(like["end"]))
-        state["asked"] = Asked(like=wanted, chosen=_asked().chosen)
 
 
 def link_to(asked: Asked) -> dict[str, str | None]:
@@ -165,7 +162,7 @@ def _view(opened: Opened) -> Json:
         "query": "" if asked.like else asked.query,
         "like": asked.like.source if asked.like else None,
         "weight": asked.weight,
-        "facets": [_facet_view(facet) for facet in facets.offer(asked.chosen)],
+        "facets": [_facet_view(facet) for facet in facets.offer(asked.chosen) if facet.choices],
         "hits": [],
         "more": False,
         "note": "",

@@ -22,6 +22,7 @@ from rag.uploads import UPLOADS
 from ui.access import told
 from ui.changes import Changed
 from ui.jobs import Job
+from ui.reading import Standing as Reached
 from ui.reading import Task
 from ui.render import Json
 from ui.uploads import megabytes
@@ -292,7 +293,7 @@ def _under_way(job: Job, title: str) -> Json:
         text = f"Stopping after {at.current}" if at.current else "Stopping"
         more = "What was read is kept."
         stop = []
-    share = at.bytes_done / at.bytes_total if at.bytes_total else 0.0
+    share = at.files_done / at.files_total if at.files_total else 0.0
     return {"state": "running", "text": text, "more": more, "share": round(share, 4), "actions": stop}
 
 
@@ -315,12 +316,16 @@ def _over(job: Job, title: str) -> Json:
     if job.state == "stopped":
         return {
             "state": "stopped",
-            "text": f"Stopped. {text}",
+            "text": f"Stopped{_so_far(job.standing)}. {text}",
             "more": "What was read is kept, and can be asked.",
-            "actions": [["go on", "Go on"], ["dismiss", "Leave it"]],
+            "actions": [["dismiss", "Leave it"], ["go on", "Go on"]],  # the last where "Stop" was, for a second press
         }
     actions: list[JsonValue] = [["aside", "Why"], close] if report["set_aside"] else [close]
     return {"state": "done", "text": text, "more": more, "actions": actions}
+
+
+def _so_far(at: Reached) -> str:
+    return f" at {at.files_done:,} of {plural(at.files_total, 'file')}" if at.files_done < at.files_total else ""
 
 
 def report_words(report: dict[str, object], *, edited: int) -> tuple[str, str]:

@@ -246,9 +246,13 @@ def heed_go(pages: Mapping[str, Page]) -> None:
         st.switch_page(pages[page], query_params=address)
 
 
-def message(title: str, text: str, *, key: str = "message") -> None:
-    """One calm text in the place of what was asked for."""
-    component("message")(key=key, data={"title": title, "text": text})
+def message(title: str, text: str, *, key: str = "message", to_library: bool = False) -> None:
+    """One calm text in the place of what was asked for; where documents are to be added, with the way there."""
+    sent = component("message")(
+        key=key, data={"title": title, "text": text, "library": to_library}, on_library_change=lambda: None
+    )
+    if to_library and getattr(sent, "library", None):
+        go("library")
 
 
 def tell(exc: Exception) -> None:

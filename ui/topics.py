@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from rag.words import query_words, stems, stop_stems
 
 MOST_TOPICS = 16  # as many as can be told apart on a map: eight colours, two shapes
 _FEWEST_PASSAGES = 8  # below that there is nothing to group
+_LONGEST = 30  # letters of a word; what is longer is none
 _READ = 300  # passages of each topic whose words are counted, the most typical ones
 _TYPICAL = 5  # passages that are shown for a topic
 _WORDS = 4  # that name a topic
@@ -161,7 +163,7 @@ def _everywhere(found_in: Sequence[Counter[str]], n_texts: Sequence[int]) -> set
 
 def _stems_of(words: set[str]) -> dict[str, str]:
     """The stem of each word that can tell something."""
-    telling = sorted(word for word in words if len(word) > 1 and not any(c.isdigit() for c in word) and "_" not in word)
+    telling = sorted(word for word in words if 1 < len(word) <= _LONGEST and not re.search(r"[\d_]", word))
     stop = stop_stems()
     stemmed = zip(telling, stems(telling), strict=True)
     return {word: parts[0] for word, parts in stemmed if len(parts) == 1 and parts[0] not in stop}

@@ -176,6 +176,7 @@ def test_on_a_phone_the_pages_can_be_reached_beside_the_box_of_indexes(serve: Se
     expect(page.page.get_by_role("button", name="Threads", exact=True)).to_be_hidden()  # the pages lie over it
     page.page.get_by_role("link", name="Library", exact=True).click()
     expect(page.page.get_by_role("heading", level=1)).to_have_text("another index with a rather long name")
+    expect(page.page.get_by_role("button", name="Threads", exact=True)).to_be_visible()  # they have gone again
 
 
 def test_a_long_word_at_the_end_of_a_sentence_breaks_and_keeps_its_footnote_in_sight(
@@ -246,6 +247,37 @@ def test_threads_are_found_renamed_exported_and_removed(serve: Serve, visit: Vis
     page.drawer("Threads")
     titles.first.click()
     expect(page.page.get_by_role("heading", level=1)).to_have_text("How does HNSW work?")
+
+
+def test_threads_are_reached_renamed_and_left_by_the_keyboard_alone(serve: Serve, visit: Visit, own: Path) -> None:
+    page = visit(serve(own))
+    page.ask(WORD2VEC)
+    page.page.get_by_role("button", name="Threads", exact=True).press("Enter")
+    drawer = page.page.get_by_role("dialog")
+    thread = drawer.get_by_role("button", name=re.compile(f"^{re.escape(WORD2VEC)}"))
+    thread.wait_for()
+    keys, rename = page.page.keyboard, drawer.get_by_role("button", name=f"Rename {WORD2VEC}")
+    seen = []
+    for _ in range(12):
+        keys.press("Tab")
+        seen.append(page.focused())
+        if rename.count() and rename.evaluate("node => node.matches(':focus')"):
+            break
+    assert rename.evaluate("node => node.matches(':focus')"), seen
+    assert "Search threads" in seen
+    keys.press("Enter")
+    box = drawer.get_by_role("textbox", name=re.compile("^New name"))
+    expect(box).to_be_focused()
+    keys.type("Its authors")
+    keys.press("Enter")
+    named = drawer.get_by_role("button", name=re.compile("^Its authors"))
+    expect(named).to_be_focused()
+    keys.press("Enter")
+    expect(drawer).to_have_count(0)
+    page.page.get_by_role("button", name="Threads", exact=True).press("Enter")
+    named.wait_for()
+    keys.press("Escape")
+    expect(drawer).to_have_count(0)
 
 
 def test_settings_are_kept_and_what_is_chosen_is_what_answers(serve: Serve, visit: Visit, own: Path) -> None:

@@ -5,12 +5,13 @@
 const parts = new WeakMap();
 const MOST_MARKERS = 2; // shown on a sentence; the rest are behind "+n"
 const MOST_NEAREST = 3; // passages shown where none answers
+let opened = "cited"; // of which group the passage in the pane is; it stays open while one is on another page
 const TOGETHER = 12; // letters at most that stay on one line with their footnotes
 
 export default function ({ data, parentElement, setTriggerValue }) {
   let part = parts.get(parentElement);
   if (!part) {
-    part = { root: element("div", "root answer"), turns: [], card: null, drawn: null, opened: null };
+    part = { root: element("div", "root answer"), turns: [], card: null, drawn: null };
     parentElement.append(part.root);
     parts.set(parentElement, part);
     part.onSource = (event) => showOpened(part, event.detail.number);
@@ -22,6 +23,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     part.drawn = drawn;
     if (data.kind === "talk") drawTalk(part, data);
     else drawPlain(part, data);
+    showOpened(part, Number(document.documentElement.dataset.source ?? 0));
   }
   return () => {
     document.removeEventListener("footnote:source", part.onSource);
@@ -44,6 +46,7 @@ function drawPlain(part, data) {
   for (const line of data.text ? data.text.split("\n") : []) body.append(element("p", "text", line));
   if (data.questions?.length) body.append(questionList(part, data.questions));
   if (data.links?.length) body.append(linkRow(part, data.links));
+  if (data.choices?.length) body.append(choiceRow(part, data.choices));
   part.root.replaceChildren(body);
 }
 
@@ -60,6 +63,12 @@ function questionList(part, questions) {
     list.append(item);
   }
   return list;
+}
+
+function choiceRow(part, names) {
+  const row = element("p", "actions");
+  for (const name of names) row.append(button("quiet", `Open ${name}`, "", () => tell(part, "choose", name)));
+  return row;
 }
 
 function linkRow(part, links) {
@@ -284,7 +293,7 @@ function footnote(part, turn, number) {
 function opener(part, turn, number, className, text, label) {
   const group = turn.view.kind === "abstained" ? `near ${turn.index}` : "cited";
   const node = button(className, text, label, () => {
-    part.opened = group;
+    opened = group;
     tell(part, "open", { turn: turn.index, number, near: group !== "cited" });
   });
   Object.assign(node.dataset, { number, group });
@@ -294,7 +303,7 @@ function opener(part, turn, number, className, text, label) {
 
 function showOpened(part, number) {
   for (const node of part.root.querySelectorAll("[data-number]")) {
-    const isOpen = number > 0 && node.dataset.group === part.opened && Number(node.dataset.number) === number;
+    const isOpen = number > 0 && node.dataset.group === opened && Number(node.dataset.number) === number;
     node.setAttribute("aria-pressed", String(isOpen));
   }
 }

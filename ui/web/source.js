@@ -44,6 +44,8 @@ function makePane(parentElement) {
   names.append(pane.title, pane.place);
   const head = element("header");
   head.append(names, walk);
+  pane.note = element("p", "say since"); // beside what scrolls: a mark may stand far below
+  pane.note.setAttribute("role", "note");
   pane.text = element("div", "document");
   pane.text.tabIndex = 0;
   pane.text.setAttribute("role", "region");
@@ -56,7 +58,7 @@ function makePane(parentElement) {
     button("quiet", "More like this", "Find passages like this one", () => pane.send("like")),
     pane.file,
   );
-  pane.node.append(head, pane.text, foot);
+  pane.node.append(head, pane.note, pane.text, foot);
   pane.root.append(pane.node);
   return pane;
 }
@@ -112,9 +114,10 @@ function fill(pane, source) {
   pane.text.className = `document ${source.kind ?? ""} ${source.pages && !source.as_text ? "pictured" : ""}`;
   pane.file.hidden = !source.file;
   if (source.file) pane.file.href = source.file; // an address of ours, made by pane.py
+  pane.note.textContent = source.note ?? "";
+  pane.note.hidden = !source.note;
   const kept = before && same(before, source) ? placeOfReader(pane) : null;
   const parts = [];
-  if (source.note) parts.push(element("p", "say", source.note));
   if (source.unshown) parts.push(element("p", "say", source.unshown));
   if (source.lost) parts.push(element("p", "say", source.lost), element("blockquote", "", source.quote));
   if (source.pages) parts.push(pageTools(pane, source));
@@ -220,6 +223,7 @@ function drawPage(source, page) {
     sheet.setAttribute("aria-label", `Page ${page.number}`);
   }
   const node = element("figure", "page");
+  node.style.setProperty("--zoom", String(zoomOf(page.boxes)));
   const image = element("img");
   image.src = page.source; // a picture made by pdf.py
   image.width = page.width;
@@ -237,6 +241,14 @@ function drawPage(source, page) {
   return sheet;
 }
 
+// How much wider than a narrow pane a page is drawn there: as large as it may be with the marked lines whole.
+function zoomOf(boxes) {
+  const wide = Math.max(...boxes.map(([left, , width]) => left + width)) - leftOf(boxes);
+  return boxes.length ? Math.min(Math.max(0.92 / wide, 1), 2) : 2;
+}
+
+const leftOf = (boxes) => Math.min(...boxes.map(([left]) => left));
+
 // Where to scroll to: its own scroll, not the page's. A box is as a rule a whole line, so its beginning is what is wanted.
 
 function scrollToMark(pane, source) {
@@ -244,7 +256,9 @@ function scrollToMark(pane, source) {
   const top = box ? box.getBoundingClientRect().top - pane.text.getBoundingClientRect().top + pane.text.scrollTop : 0;
   pane.text.scrollTop = Math.max(top - pane.text.clientHeight / 4, 0);
   const sheet = box?.closest(".sheet");
-  if (sheet) sheet.scrollLeft += box.getBoundingClientRect().left - sheet.getBoundingClientRect().left - 16;
+  if (!sheet) return;
+  const lefts = [...sheet.querySelectorAll(".box")].map((one) => one.getBoundingClientRect().left);
+  sheet.scrollLeft += Math.min(...lefts) - sheet.getBoundingClientRect().left - 0.04 * sheet.clientWidth;
 }
 
 function firstShownMark(pane) {
@@ -287,6 +301,7 @@ function hide(pane) {
 
 // The parts beside mark the footnote or passage that is open; they are not redrawn for it.
 function tell(number) {
+  document.documentElement.dataset.source = String(number); // for a part that is drawn later
   document.dispatchEvent(new CustomEvent("footnote:source", { detail: { number } }));
 }
 

@@ -24,7 +24,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
 function makeList(parentElement, data) {
   const list = { root: element("div", "root threads"), timer: 0, drawn: null };
-  const box = element("input", "search");
+  const box = (list.box = element("input", "search"));
   Object.assign(box, { type: "search", placeholder: "Search titles and questions", value: data.search });
   box.setAttribute("aria-label", "Search threads");
   box.addEventListener("input", () => {
@@ -50,11 +50,16 @@ function drawRows(list, data) {
   list.note.textContent = data.threads.length ? "" : nothing;
   list.note.hidden = Boolean(data.threads.length);
   list.more.hidden = !data.more;
+  const focused = list.rows.contains(document.activeElement) ? document.activeElement.closest(".row") : null;
   list.rows.replaceChildren(...data.threads.map((thread) => row(list, thread, data)));
+  if (!focused) return;
+  const again = [...list.rows.children].find((item) => item.dataset.id === focused.dataset.id); // renamed, or gone
+  (again?.querySelector("button") ?? list.box).focus();
 }
 
 function row(list, thread, data) {
   const item = element("li", "row");
+  item.dataset.id = thread.id;
   const open = thread.gone ? element("div", "open") : button("open", "", "", () => list.send("open", { id: thread.id }));
   const index = thread.gone ? `${thread.index}, which is not here any more` : data.indexes ? thread.index : null;
   const about = [index, thread.questions, thread.when].filter(Boolean).join(" · ");

@@ -1,4 +1,5 @@
-// "/" goes to the question box on every page that has one, and so does arriving. It draws nothing in its own place.
+// "/" goes to the question box on every page that has one, and so does arriving. On a phone, the list of pages, which lies
+// over the page there, goes when one is chosen. It draws nothing in its own place.
 
 const tops = new WeakSet();
 
@@ -6,11 +7,18 @@ export default function ({ parentElement }) {
   if (tops.has(parentElement)) return;
   tops.add(parentElement);
   document.addEventListener("keydown", onSlash);
+  document.addEventListener("click", onPage);
   toBox(40);
   return () => {
     document.removeEventListener("keydown", onSlash);
+    document.removeEventListener("click", onPage);
     tops.delete(parentElement);
   };
+}
+
+function onPage(event) {
+  if (!event.target.closest?.('[data-testid="stSidebarNavLink"]')) return;
+  setTimeout(() => document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click());
 }
 
 function questionBox() {
