@@ -119,8 +119,29 @@ def test_what_is_like_a_passage_has_its_heading_first_and_comes_back_after_a_rel
     tops = [place.bounding_box() for place in (heading, page.page.locator(".tools"), page.page.locator(".note"))]
     assert [box["y"] for box in tops if box] == sorted(box["y"] for box in tops if box)
     assert page.page.locator(".words strong").count() == 0
+    expect(page.page).to_have_url(re.compile("like="))
     page.page.reload()
     expect(heading).to_have_text(words)
+
+
+def test_what_is_like_a_passage_is_one_step_of_the_way_back(visit: Visit, library: Served) -> None:
+    page = visit(library, path="/search", query="otter")
+    like = page.page.get_by_role("heading", level=1, name=re.compile("^Passages like one of "))
+    passages(page).first.click()
+    page.pane.get_by_role("button", name="Find passages like this one").click()
+    expect(like).to_be_visible()
+    expect(page.page).to_have_url(re.compile("like="))
+    page.page.go_back()
+    expect(page.page.get_by_label("Search your documents")).to_have_value("otter")
+    expect(like).to_have_count(0)
+    page.go("Ask")
+    page.ask("Where does the otter swim?")
+    page.footnote(1).click()
+    page.pane.get_by_role("button", name="Find passages like this one").click()
+    expect(like).to_be_visible()
+    expect(page.page).to_have_url(re.compile("like="))
+    page.page.go_back()
+    expect(page.page.get_by_role("heading", level=1)).to_have_text("Where does the otter swim?")
 
 
 def test_filters_show_their_counts_and_hold_exactly(visit: Visit, library: Served) -> None:
