@@ -91,7 +91,7 @@ class Page:
 
     def _to_its_end(self) -> None:
         assert not self.app.exception
-        while (talk := self.app.session_state.get("talk", None)) and talk.job and not talk.job.now.fault:
+        while (talk := self.app.session_state.get("talk", None)) and talk.job:
             assert talk.job.wait(60)
             self.app.run()
 
@@ -132,6 +132,22 @@ class Page:
     @property
     def source(self) -> Any:
         return self.data("source")["source"]
+
+
+class Pause:
+    """Where the answer to "When is lunch?" stands still, until it may go on."""
+
+    def __init__(self) -> None:
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def hold(self) -> None:
+        self.reached.set()
+        assert self.go_on.wait(60)
+
+    def ask(self, page: Page) -> None:
+        """Ask, until it stands still."""
+        page.send("When is lunch?")
+        assert self.reached.wait(60)
 
 
 @pytest.fixture
@@ -383,6 +399,22 @@ def test_a_question_asked_of_an_index_that_has_gone_meanwhile_waits_until_anothe
 
 
 @pytest.mark.usefixtures("menu")
+def test_a_question_that_was_not_asked_is_asked_of_no_index_that_nobody_chose_for_it(handbook: rag.Index) -> None:
+    page = Page(index="menu")
+    page.ask("What is for lunch?")
+    page.app.query_params["index"] = "gone"
+    page.app.session_state["page"] = None  # as by a link
+    page.run()
+    page.ask("When is lunch?")
+    page.app.button(key="threads").click().run()
+    [row] = page.data("threads")["threads"]
+    page.do("open", part="threads", id=row["id"])
+    assert [turn["question"] for turn in page.view["turns"]] == ["What is for lunch?"]
+    page.run()
+    assert [turn["question"] for turn in page.view["turns"]] == ["What is for lunch?"]
+
+
+@pytest.mark.usefixtures("menu")
 def test_a_thread_goes_on_with_its_index_when_that_was_renamed_in_another_tab(handbook: rag.Index) -> None:
     page = Page(index="handbook")
     page.ask("When is lunch?")
@@ -516,40 +548,36 @@ def test_markup_in_documents_names_titles_and_questions_reaches_the_page_as_data
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+def held(monkeypatch: pytest.MonkeyPatch) -> Pause:
     """The passages for lunch are looked for, and come as soon as the test says so."""
-    begun, go_on = threading.Event(), threading.Event()
-    search = rag.Retriever.search
+    pause, search = Pause(), rag.Retriever.search
 
     def hold(self: rag.Retriever, query: str, **options: Any) -> list[rag.Hit]:
         if query == "When is lunch?":
-            begun.set()
-            assert go_on.wait(60)
+            pause.hold()
         return search(self, query, **options)
 
     monkeypatch.setattr(rag.Retriever, "search", hold)
-    return begun, go_on
+    return pause
 
 
 @pytest.mark.parametrize("looks_meanwhile", [True, False])
 def test_a_reload_finds_the_question_on_its_way_and_those_that_wait_behind_it(
-    handbook: rag.Index, held: tuple[threading.Event, threading.Event], looks_meanwhile: bool
+    handbook: rag.Index, held: Pause, looks_meanwhile: bool
 ) -> None:
-    begun, go_on = held
     page = Page()
     page.ask("Which leave is there?")
-    page.send("When is lunch?")
-    assert begun.wait(60)
+    held.ask(page)
     page.send("How many weeks of leave?")
     asked = ["Which leave is there?", "When is lunch?", "How many weeks of leave?"]
     if not looks_meanwhile:
-        go_on.set()
+        held.go_on.set()
         assert page.app.session_state["talk"].job.wait(60)
     again = Page.beside(page)
     if looks_meanwhile:
         kinds = [turn["kind"] for turn in again.view["turns"]]
         assert kinds == ["answer", "running", "waiting"]
-    go_on.set()
+    held.go_on.set()
     again.run()
     assert [(turn["question"], turn["kind"]) for turn in again.view["turns"]] == [(q, "answer") for q in asked]
     threads = Threads(handbook.path.parent / FILE_NAME)
@@ -558,14 +586,12 @@ def test_a_reload_finds_the_question_on_its_way_and_those_that_wait_behind_it(
 
 
 def test_a_question_sent_when_the_one_before_has_just_ended_comes_after_those_that_wait(
-    handbook: rag.Index, held: tuple[threading.Event, threading.Event]
+    handbook: rag.Index, held: Pause
 ) -> None:
-    begun, go_on = held
     page = Page()
-    page.send("When is lunch?")
-    assert begun.wait(60)
+    held.ask(page)
     page.send("How many weeks of leave?")
-    go_on.set()
+    held.go_on.set()
     assert page.app.session_state["talk"].job.wait(60)  # and nobody has looked since
     page.ask("Which leave is there?")
     assert [turn["question"] for turn in page.view["turns"]] == [
@@ -575,18 +601,14 @@ def test_a_question_sent_when_the_one_before_has_just_ended_comes_after_those_th
     ]
 
 
-def test_what_waits_is_asked_by_one_of_two_tabs_only(
-    handbook: rag.Index, held: tuple[threading.Event, threading.Event]
-) -> None:
-    begun, go_on = held
+def test_what_waits_is_asked_by_one_of_two_tabs_only(handbook: rag.Index, held: Pause) -> None:
     here = Page()
-    here.send("When is lunch?")
-    assert begun.wait(60)
+    held.ask(here)
     for question in ("How many weeks of leave?", "Which leave is there?"):
         here.send(question)
     there = Page.beside(here)
     assert [turn["kind"] for turn in there.view["turns"]] == ["running", "waiting", "waiting"]
-    go_on.set()
+    held.go_on.set()
     here.run()
     there.run()
     threads = Threads(handbook.path.parent / FILE_NAME)
@@ -620,19 +642,18 @@ def test_a_reload_finds_a_follow_up_by_the_question_that_it_stands_for(
 
 
 @pytest.fixture
-def down(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+def down(monkeypatch: pytest.MonkeyPatch) -> Pause:
     """What is to answer fails at lunch, as soon as the test says so."""
-    begun, go_on, generate = threading.Event(), threading.Event(), Quoting.generate
+    pause, generate = Pause(), Quoting.generate
 
     def fail(self: Quoting, question: str, passages: Sequence[rag.Hit]) -> rag.Draft:
         if question == "When is lunch?":
-            begun.set()
-            assert go_on.wait(60)
+            pause.hold()
             raise GeneratorError("the model at localhost:11434 did not answer")
         return generate(self, question, passages)
 
     monkeypatch.setattr(Quoting, "generate", fail)
-    return begun, go_on
+    return pause
 
 
 def asked_and_how(page: Page) -> list[tuple[str, str]]:
@@ -640,14 +661,12 @@ def asked_and_how(page: Page) -> list[tuple[str, str]]:
 
 
 def test_a_question_that_failed_stays_when_another_was_waiting_and_can_be_tried_again(
-    handbook: rag.Index, down: tuple[threading.Event, threading.Event]
+    handbook: rag.Index, down: Pause
 ) -> None:
-    begun, go_on = down
     page = Page()
-    page.send("When is lunch?")
-    assert begun.wait(60)
+    down.ask(page)
     page.send("How many weeks of leave?")
-    go_on.set()
+    down.go_on.set()
     page.run()
     assert asked_and_how(page) == [("When is lunch?", "fault"), ("How many weeks of leave?", "answer")]
     assert page.view["turns"][0]["text"] == "the model at localhost:11434 did not answer"
@@ -659,22 +678,21 @@ def test_a_question_that_failed_stays_when_another_was_waiting_and_can_be_tried_
 
 def test_a_question_that_failed_stays_when_another_is_asked_and_waits_behind_it_when_tried_again_meanwhile(
     handbook: rag.Index,
-    down: tuple[threading.Event, threading.Event],
-    held: tuple[threading.Event, threading.Event],
+    down: Pause,
+    held: Pause,
 ) -> None:
-    down[1].set()
-    held[1].set()
+    down.go_on.set()
+    held.go_on.set()
     page = Page()
     page.ask("When is lunch?")
-    held[0].clear()
-    held[1].clear()
+    held.reached.clear()
+    held.go_on.clear()
     page.ask("How many weeks of leave?")
-    page.send("When is lunch?")
-    assert held[0].wait(60)
+    held.ask(page)
     kinds = ["fault", "answer", "running"]
     assert [kind for _, kind in asked_and_how(page)] == kinds
     assert page.app.session_state["talk"].job.waiting == ()
-    held[1].set()
+    held.go_on.set()
     page.run()
     assert [kind for _, kind in asked_and_how(page)] == ["fault", "answer", "fault"]
     page.do("again", 1)  # an answer is no question to be tried again
@@ -684,16 +702,14 @@ def test_a_question_that_failed_stays_when_another_is_asked_and_waits_behind_it_
 
 
 def test_what_waits_behind_a_question_is_found_again_in_the_thread_that_it_has_begun(
-    handbook: rag.Index, held: tuple[threading.Event, threading.Event]
+    handbook: rag.Index, held: Pause
 ) -> None:
-    begun, go_on = held
     page = Page()
-    page.send("When is lunch?")
-    assert begun.wait(60)
+    held.ask(page)
     page.send("How many weeks of leave?")
     job = page.app.session_state["talk"].job
     page.do("fresh")
-    go_on.set()
+    held.go_on.set()
     assert job.wait(60)
     threads = Threads(handbook.path.parent / FILE_NAME)
     [thread] = threads.list(owner())
@@ -703,18 +719,14 @@ def test_what_waits_behind_a_question_is_found_again_in_the_thread_that_it_has_b
     assert len(threads.list(owner())) == 1
 
 
-def test_a_question_asked_meanwhile_waits_its_turn(
-    handbook: rag.Index, held: tuple[threading.Event, threading.Event]
-) -> None:
-    begun, go_on = held
+def test_a_question_asked_meanwhile_waits_its_turn(handbook: rag.Index, held: Pause) -> None:
     page = Page()
-    page.send("When is lunch?")
-    assert begun.wait(60)
+    held.ask(page)
     page.send("How many weeks of leave?")
     first, second = page.view["turns"]
     assert (first["kind"], first["status"]) == ("running", "Looking for passages")
     assert (second["kind"], second["status"]) == ("waiting", "Waits for its turn")
-    go_on.set()
+    held.go_on.set()
     page.run()
     assert [turn["kind"] for turn in page.view["turns"]] == ["answer", "answer"]
 

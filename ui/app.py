@@ -44,7 +44,7 @@ def _chosen() -> None:
 
 def _chosen_instead() -> None:
     """In place of one that is not there, none is taken for chosen before somebody does."""
-    st.session_state.update(index=st.session_state["instead"], missing=None)
+    ask.choose_instead(st.session_state["instead"])
 
 
 st.set_page_config(page_title="Footnote", page_icon=ICON, layout="wide", initial_sidebar_state="collapsed")

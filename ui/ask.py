@@ -129,6 +129,7 @@ def page(place: Place) -> None:
     elif asked and asked.strip():
         put_question(place, asked.strip())
     if renamed is not None:
+        st.session_state["instead_of"] = place.missing
         bring(index=renamed)
         st.rerun()
     with body:
@@ -239,8 +240,10 @@ def _heed_address(place: Place) -> None:
     state = st.session_state
     talk: Talk | None = state.get("talk")
     question = linked("q")
-    unasked = None if place.missing else state.pop("unasked", None)
-    if unasked is not None:  # because its index had gone
+    unasked, is_chosen = state.get("unasked"), state.pop("instead_of", None) is not None
+    if not place.missing:
+        state.pop("unasked", None)
+    if unasked and is_chosen and not place.missing:  # its index had gone, and one was chosen to be asked instead
         if talk and talk.index != str(place.path):
             state["talk"] = None
         put_question(place, unasked)
@@ -509,12 +512,17 @@ def act(event: Mapping[str, Any]) -> None:
         case "fresh":
             begin_anew()
         case "choose" if value in place.names:
-            st.session_state.update(index=value, missing=None)
+            choose_instead(value)
         case "export" if talk and talk.answers:
             st.session_state.update(drawer="export", export=_exported(place, talk, value))
         case "go" if isinstance(value, Mapping) and value.get("page") in PAGES:
             go(value["page"], **dict(parse_qsl(urlsplit(str(value.get("href"))).query)))
     st.rerun()  # all of the page, not only the part that this came from
+
+
+def choose_instead(name: str) -> None:
+    """Take another index in place of one that is not there; a question that was kept is asked of it."""
+    st.session_state.update(index=name, missing=None, instead_of=st.session_state.get("missing"))
 
 
 def _open(talk: Talk, value: Mapping[str, Any]) -> None:
