@@ -426,7 +426,7 @@ def test_weights_in_another_file_run_through_sentence_transformers(small: Path) 
 
     folder = make_model(small)
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    before = load_encoder(str(folder))
+    before = load_encoder(str(folder), form="onnx-fp32")  # which form is best depends on how busy the machine is
     (folder / "model.safetensors").unlink()
     encoder = load_encoder(str(folder))
     assert isinstance(encoder, SentenceTransformerEncoder)
