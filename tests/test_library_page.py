@@ -586,6 +586,7 @@ def test_what_was_left_out_before_stays_out_when_changes_are_read(folder: Path, 
 def test_changes_are_counted_in_words(changed: Changed, words: str) -> None:
     view = reading_view(None, changed=changed)
     assert (view["text"], view["actions"]) == (words, [["check", "Bring up to date"], ["leave", "Not now"]])
+    assert ("forgets what has gone" in str(view["more"])) == (changed.gone > 0)
 
 
 def test_not_now_said_twice_is_said_once(handbook: rag.Index, docs: Path) -> None:

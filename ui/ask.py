@@ -160,10 +160,10 @@ def put_question(place: Place, question: str) -> None:
     _ask(place, talk, question)
 
 
-def _ask(place: Place, talk: Talk, question: str, *, waiting: Sequence[str] = (), quotes_only: bool = False) -> None:
+def _ask(place: Place, talk: Talk, question: str, *, quotes_only: bool = False) -> None:
     talk.at = talk.remark = None
     pane.put_away("", "ask")
-    talk.job = _answering(place, talk, question, waiting=waiting, quotes_only=quotes_only)
+    talk.job = _answering(place, talk, question, quotes_only=quotes_only)
     talk.job.wait(QUICK_S)
 
 

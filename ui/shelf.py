@@ -260,7 +260,8 @@ def _due(changed: Changed) -> Json:
     return {
         "state": "due",
         "text": text,
-        "more": "Answers still come from what was read.",
+        "more": "Answers still come from what was read."
+        + (" Brought up to date, the index forgets what has gone." if changed.gone else ""),
         "actions": [["check", "Bring up to date"], ["leave", "Not now"]],
     }
 
